@@ -1,0 +1,3 @@
+import { createApp } from 'routemq'
+
+export default createApp({ root: new URL('..', import.meta.url) })

@@ -1,0 +1,196 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import dotenv from 'dotenv'
+import { loadConfig } from '../config/load-config.js'
+import { prepareTypeScript } from '../config/typescript-loader.js'
+import type { Store } from '../database/store.js'
+import type { DeviceRecord, TargetRecord } from '../modbus/device-record.js'
+import { busIdOf } from '../modbus/endpoint.js'
+import type { FieldPort, FieldRequest, FieldResponse, WriteResult } from '../modbus/field.js'
+import { silentLogger } from '../observability/logger.js'
+import { systemClock } from '../support/clock.js'
+import { RouteMQError } from '../support/errors.js'
+import type { CliContext } from './context.js'
+import { RunningProduct } from './running-product.js'
+import { openStore } from './store-session.js'
+
+/** The refusal of what only the owner of a bus can do and the sidecar does not carry. */
+export function productOwns(what: string): RouteMQError {
+  return new RouteMQError('NOT_AVAILABLE', `The running product owns the bus of ${what}: stop it first.`)
+}
+
+/** Devices as commands reach them: through the running product, which owns the buses, else over a bus opened here. */
+export interface DeviceAccess extends FieldPort {
+  /** Said to people: whether the product answers or the command itself. */
+  readonly by: 'product' | 'command'
+  list(): Promise<readonly DeviceRecord[]>
+  /** Claims a bus for this command alone, for what goes to its wire directly. @throws RouteMQError BUS_STANDBY */
+  claim(bus: string): Promise<void>
+  close(): Promise<void>
+}
+
+export async function openDevices(context: CliContext): Promise<DeviceAccess> {
+  const product = RunningProduct.find(context.root)
+  return product === undefined ? openOwnBus(context) : throughProduct(product)
+}
+
+interface Written {
+  readonly status: 'ok' | 'accepted'
+  readonly results: readonly WriteResult[]
+}
+
+/** What the device accepted and has not finished is no success yet; the owner of the bus rejects it too. */
+function finished(written: Written): Written {
+  if (written.status === 'ok') return written
+  const { results } = written
+  const message = results.find(({ error }) => error !== undefined)?.error?.message
+  throw new RouteMQError('MODBUS_ACKNOWLEDGE', message ?? 'The device is still working', { details: { results } })
+}
+
+/** The operations of a FieldPort, as calls of the sidecar. */
+function throughProduct(product: RunningProduct): DeviceAccess {
+  const answer = (request: FieldRequest): Promise<unknown> => {
+    const base = `/api/devices/${encodeURIComponent(request.device_id)}`
+    switch (request.op) {
+      case 'read': {
+        const { register_type, address, count, source = 'live' } = request
+        const query = new URLSearchParams({ register_type, address: String(address), count: String(count), source })
+        return product.call('GET', `${base}/registers?${query}`)
+      }
+      case 'read_points': {
+        const query = new URLSearchParams({ points: request.points.join(','), source: request.source ?? 'live' })
+        return product.call('GET', `${base}/points?${query}`)
+      }
+      case 'identify':
+        return product.call('GET', `${base}/identity`)
+      case 'write':
+        return product.call<Written>('POST', `${base}/write`, { items: request.items }).then(finished)
+      default:
+        request satisfies never
+        return Promise.reject(new Error(`unknown operation ${String((request as { op: unknown }).op)}`))
+    }
+  }
+  return {
+    by: 'product',
+    list: () => product.call('GET', '/api/admin/devices'),
+    request: async <R extends FieldRequest>(request: R) => (await answer(request)) as FieldResponse<R>,
+    async claim(bus) {
+      const devices = await product.call<readonly DeviceRecord[]>('GET', '/api/admin/devices')
+      if (devices.some((device) => busIdOf(device) === bus)) throw productOwns(bus)
+    },
+    close: async () => {},
+  }
+}
+
+/**
+ * While nothing runs: the devices of the database, or of the application's own file where there is none, over a
+ * connection that lasts as long as the command. Writes are audited in the database where there is one.
+ */
+async function openOwnBus(context: CliContext): Promise<DeviceAccess> {
+  const { root, env } = context
+  const { config } = loadConfig({ root, env, keepInstance: false })
+  const [{ FieldService }, { auditEntry }, { BusLeases }, { LeaseFiles }] = await Promise.all([
+    import('../modbus/field-service.js'),
+    import('../kernel/records.js'),
+    import('../kernel/bus-leases.js'),
+    import('../kernel/lease-files.js'),
+  ])
+  const store = await migratedStore(context)
+  const devices = await (store === undefined
+    ? plantOfFile(root).then(({ devices }) => devices)
+    : store.devices.list()
+  ).catch(async (error: unknown) => {
+    await store?.close()
+    throw error
+  })
+  // Another installation on the same database may own the bus: then it is not opened here either.
+  const leases = new BusLeases({
+    book:
+      store === undefined || store.dialect === 'sqlite'
+        ? new LeaseFiles(join(config.app.dataDir, 'buses'))
+        : store.leases,
+    owner: config.app.instance,
+    neighboursFile: join(config.app.dataDir, 'neighbours.json'),
+    logger: silentLogger,
+    clock: systemClock,
+  })
+  leases.start()
+  const field = new FieldService({
+    config: config.modbus,
+    ownership: leases,
+    cacheTtlMs: 0,
+    logger: silentLogger,
+    ...(store === undefined ? {} : { audit: (record) => store.audit.append([auditEntry(record)]) }),
+  })
+  await field.start()
+  field.apply(devices)
+  return {
+    by: 'command',
+    list: async () => devices,
+    request: (request, signal) => field.request(request, signal),
+    async claim(bus) {
+      await leases.decided(bus)
+      const holder = leases.holder(bus)
+      if (!holder.mine) throw new RouteMQError('BUS_STANDBY', `Bus ${bus} is not opened here: ${holder.reason}`)
+    },
+    async close() {
+      await field.stop(1_000)
+      await leases.stop()
+      await store?.close()
+    },
+  }
+}
+
+/** The database where it is there and the product has run on it: else its tables say nothing yet. */
+export async function migratedStore(context: CliContext): Promise<Store | undefined> {
+  const { database } = loadConfig({ root: context.root, env: context.env, keepInstance: false }).config
+  // Looking at a file that is not there would make it.
+  if (database.kind === 'sqlite' && !existsSync(database.file)) return undefined
+  const store = await openStore(context).catch((error: unknown) => {
+    if (error instanceof RouteMQError && error.code === 'DATABASE_DRIVER_MISSING') return undefined
+    throw error
+  })
+  if (store === undefined) return undefined
+  if (store.state.name === 'ok') {
+    const { framework } = await store.migrationStatus()
+    if (framework.every(({ appliedAt }) => appliedAt !== undefined)) return store
+  }
+  await store.close()
+  return undefined
+}
+
+/** Devices and polling targets of the application's own file. */
+export async function plantOfFile(root: string): Promise<{ devices: DeviceRecord[]; targets: TargetRecord[] }> {
+  await prepareTypeScript(root)
+  // The application's own code reads its settings from the environment; what is set there already wins.
+  dotenv.config({ path: join(root, '.env'), quiet: true })
+  const [{ loadApp, loadPlant }, { normalizeDevice }, { normalizeTarget }] = await Promise.all([
+    import('../kernel/application.js'),
+    import('../modbus/device-schema.js'),
+    import('../modbus/target-schema.js'),
+  ])
+  const plant = await loadPlant(await loadApp(root))
+  return {
+    devices: plant.devices.map((device) => normalizeDevice(device)),
+    targets: (plant.targets ?? []).map((target, index) => normalizeTarget(target, index + 1)),
+  }
+}
+
+/** Runs `work` with the devices and closes them after it, whatever happened. */
+export async function withDevices<T>(context: CliContext, work: (devices: DeviceAccess) => Promise<T>): Promise<T> {
+  const devices = await openDevices(context)
+  try {
+    return await work(devices)
+  } finally {
+    await devices.close()
+  }
+}
+
+/** Names of all points of a device that can be read. */
+export async function readablePoints(devices: DeviceAccess, id: string): Promise<readonly string[]> {
+  const device = (await devices.list()).find((one) => one.device_id === id)
+  if (device === undefined) throw new RouteMQError('DEVICE_UNKNOWN', `There is no device ${id}.`)
+  const names = device.points.filter(({ access }) => access !== 'w').map(({ name }) => name)
+  if (names.length > 0) return names
+  throw new RouteMQError('USAGE', `Device ${id} has no points to read; name an address.`)
+}

@@ -1,0 +1,134 @@
+import { resolvePoint } from '../../modbus/codec/point-codec.js'
+import type { DeviceInput, DeviceRecord, TargetRecord } from '../../modbus/device-record.js'
+import {
+  type FieldMistake,
+  mistakesOf,
+  normalizeDevice,
+  pointSchema,
+  updateDevice,
+} from '../../modbus/device-schema.js'
+import { checkBusConflict } from '../../modbus/endpoint.js'
+import type { PointDefinition } from '../../modbus/point.js'
+import { type DeviceProfile, expandProfile } from '../../modbus/profile.js'
+import { RouteMQError } from '../../support/errors.js'
+import { planTargets, type TargetPlan } from './check-targets.js'
+import type { LineMistake, PlantFile, PointEntry } from './plant-file.js'
+
+/** What an import would do, everything checked against the devices there are. */
+export interface ImportPlan {
+  readonly create: readonly DeviceInput[]
+  readonly update: readonly { readonly device_id: string; readonly changes: Partial<DeviceInput> }[]
+  readonly targets: TargetPlan
+  readonly mistakes: readonly LineMistake[]
+}
+
+/**
+ * Checks every line and merges: fields that a line names replace those of a known device; its points are replaced name
+ * by name by single points, and as a whole where a YAML device lists them.
+ */
+export function planImport(
+  file: PlantFile,
+  { devices: known, targets }: { readonly devices: readonly DeviceRecord[]; readonly targets: readonly TargetRecord[] },
+  profiles: ReadonlyMap<string, DeviceProfile>,
+): ImportPlan {
+  const mistakes: LineMistake[] = [...file.mistakes]
+  const before = new Map(known.map((device) => [device.device_id, device]))
+  const lines = new Map<string, number>()
+  const drafts = new Map<
+    string,
+    { line: number; fields: Record<string, unknown>; points: Map<string, PointDefinition> | undefined }
+  >()
+
+  for (const { line, fields, points } of file.devices) {
+    const id = String(fields.device_id ?? '')
+    const first = lines.get(id)
+    if (first !== undefined) {
+      mistakes.push({ line, message: `device ${id} stands in line ${first} already` })
+      continue
+    }
+    lines.set(id, line)
+    drafts.set(id, {
+      line,
+      fields: { ...fields },
+      points: points === undefined ? undefined : pointsOf(points, mistakes),
+    })
+  }
+  const single = new Map<string, PointEntry[]>()
+  for (const point of file.points) single.set(point.device_id, [...(single.get(point.device_id) ?? []), point])
+  for (const [id, entries] of single) {
+    const line = entries[0]!.line
+    const draft = drafts.get(id) ?? { line, fields: { device_id: id }, points: undefined }
+    if (!drafts.has(id) && !before.has(id)) {
+      for (const entry of entries) mistakes.push({ line: entry.line, message: `there is no device "${id}"` })
+      continue
+    }
+    const kept = before.get(id)?.points.map((point) => [point.name, point] as const)
+    draft.points = new Map([...(draft.points ?? new Map(kept)), ...pointsOf(entries, mistakes)])
+    drafts.set(id, draft)
+  }
+
+  const create: DeviceInput[] = []
+  const update: { device_id: string; changes: Partial<DeviceInput> }[] = []
+  const after = new Map(before)
+  for (const [id, { line, fields, points }] of drafts) {
+    const given = {
+      ...fields,
+      ...(points === undefined ? {} : { points: [...points.values()] }),
+    } as unknown as DeviceInput
+    try {
+      const { device_id: _, ...changes } = expandProfile(given, profiles)
+      const old = before.get(id)
+      const record =
+        old === undefined ? normalizeDevice({ ...changes, device_id: given.device_id }) : updateDevice(old, changes)
+      if (record.is_active) checkBusConflict([...after.values()], record)
+      after.set(id, record)
+      if (old === undefined) create.push({ ...changes, device_id: id })
+      else update.push({ device_id: id, changes: asKept(changes, record) })
+    } catch (error) {
+      if (!(error instanceof RouteMQError)) throw error
+      const named = error.details?.fields as readonly FieldMistake[] | undefined
+      // Mistakes of points were told with the point's own line.
+      const own = named?.filter(({ field }) => !field.startsWith('points.'))
+      if (own === undefined) mistakes.push({ line, message: error.message })
+      else for (const { field, message } of own) mistakes.push({ line, message: `${field}: ${message}` })
+    }
+  }
+  const devices = new Set([...after.keys(), ...drafts.keys()])
+  const targetPlan = planTargets(file.targets, targets, devices, mistakes)
+  return { create, update, targets: targetPlan, mistakes: mistakes.sort((a, b) => a.line - b.line) }
+}
+
+/** The named fields as the checked record has them: defaults and spelling put right. */
+function asKept(changes: Partial<DeviceInput>, record: DeviceRecord): Partial<DeviceInput> {
+  return Object.fromEntries(Object.keys(changes).map((field) => [field, record[field as keyof DeviceRecord]]))
+}
+
+/** Points by name; those that break a rule are named with their line and left out. */
+function pointsOf(entries: readonly PointEntry[], mistakes: LineMistake[]): Map<string, PointDefinition> {
+  const points = new Map<string, PointDefinition>()
+  const lines = new Map<string, number>()
+  for (const { line, fields } of entries) {
+    const parsed = pointSchema.safeParse(fields)
+    if (!parsed.success) {
+      for (const { field, message } of mistakesOf(parsed.error))
+        mistakes.push({ line, message: `${field}: ${message}` })
+      continue
+    }
+    const point = parsed.data as PointDefinition
+    const first = lines.get(point.name)
+    if (first !== undefined) {
+      mistakes.push({ line, message: `point ${point.name} stands in line ${first} already` })
+      continue
+    }
+    lines.set(point.name, line)
+    try {
+      resolvePoint(point)
+      points.set(point.name, point)
+    } catch (error) {
+      if (!(error instanceof RouteMQError)) throw error
+      const problems = (error.details?.problems ?? []) as { field: string; problem: string }[]
+      for (const { field, problem } of problems) mistakes.push({ line, message: `${field}: ${problem}` })
+    }
+  }
+  return points
+}

@@ -1,0 +1,106 @@
+import { POINT_FIELDS } from '../../modbus/point.js'
+
+export const DEVICE_COLUMNS = [
+  'device_id',
+  'profile',
+  'host',
+  'port',
+  'slave_id',
+  'unit_id',
+  'timeout',
+  'timeout_ms',
+  'poll_timeout_ms',
+  'framer',
+  'transport',
+  'path',
+  'baud_rate',
+  'parity',
+  'data_bits',
+  'stop_bits',
+  'max_retries',
+  'retry_delay',
+  'write_enabled',
+  'raw_write',
+  'is_active',
+  'options',
+] as const
+export const POINT_COLUMNS = ['device_id', ...POINT_FIELDS] as const
+export const TARGET_COLUMNS = [
+  'device_id',
+  'register_type',
+  'address',
+  'count',
+  'description',
+  'is_active',
+  'interval_ms',
+  'publish',
+  'options',
+] as const
+
+const NUMBERS: ReadonlySet<string> = new Set([
+  'port',
+  'slave_id',
+  'unit_id',
+  'timeout',
+  'timeout_ms',
+  'poll_timeout_ms',
+  'baud_rate',
+  'data_bits',
+  'stop_bits',
+  'max_retries',
+  'retry_delay',
+  'bit',
+  'width',
+  'length',
+  'scale',
+  'offset',
+  'min',
+  'max',
+  'step',
+  'count',
+  'interval_ms',
+])
+const BOOLEANS: ReadonlySet<string> = new Set(['write_enabled', 'is_active'])
+const YES_AND_NO: Readonly<Record<string, boolean>> = {
+  true: true,
+  yes: true,
+  1: true,
+  false: false,
+  no: false,
+  0: false,
+}
+
+/** What a cell of a column means. */
+export function cellValue(column: string, cell: string): unknown {
+  if (NUMBERS.has(column)) {
+    const number = Number(cell)
+    return Number.isFinite(number) ? number : new Error(`${column}: "${cell}" is no number`)
+  }
+  if (BOOLEANS.has(column))
+    return YES_AND_NO[cell.toLowerCase()] ?? new Error(`${column}: "${cell}" is neither true nor false`)
+  if (column === 'invalid') return cell.split(/[;\s]+/).map(Number)
+  if (column === 'enum' && !cell.startsWith('{')) {
+    return Object.fromEntries(
+      cell
+        .split(';')
+        .map((pair) => [pair.slice(0, pair.lastIndexOf('=')).trim(), Number(pair.slice(pair.lastIndexOf('=') + 1))]),
+    )
+  }
+  if (column === 'options' || ((column === 'profile' || column === 'enum') && cell.startsWith('{'))) {
+    try {
+      return JSON.parse(cell) as unknown
+    } catch {
+      return new Error(`${column}: "${cell}" is no JSON`)
+    }
+  }
+  return cell
+}
+
+/** An enumeration as a cell: `off=0;heat=1`, or JSON where its names would not come back from that. */
+export function enumCell(names: Readonly<Record<string, number>>): string {
+  const isPlain = Object.keys(names).every((name) => name.trim() === name && !/[;{]/.test(name))
+  if (!isPlain) return JSON.stringify(names)
+  return Object.entries(names)
+    .map(([name, value]) => `${name}=${value}`)
+    .join(';')
+}

@@ -1,0 +1,69 @@
+import { join } from 'node:path'
+import type { RunFile } from '../kernel/run-file.js'
+import { readRunFile } from '../kernel/run-file.js'
+import { ERROR_CODES, type ErrorCode } from '../support/error-codes.js'
+import { RouteMQError } from '../support/errors.js'
+
+const TIMEOUT_MS = 30_000
+
+/** The product that runs in a folder, as commands talk to it: through its sidecar, with the token of `run.json`. */
+export class RunningProduct {
+  readonly run: RunFile
+
+  constructor(run: RunFile) {
+    this.run = run
+  }
+
+  /** The one that runs for this application, or undefined. */
+  static find(root: string): RunningProduct | undefined {
+    const run = readRunFile(join(root, '.routemq'))
+    return run === undefined ? undefined : new RunningProduct(run)
+  }
+
+  /** @throws NOT_RUNNING */
+  static need(root: string): RunningProduct {
+    const product = RunningProduct.find(root)
+    if (product !== undefined) return product
+    throw new RouteMQError('NOT_RUNNING', `Nothing runs in ${root}: there is no .routemq/run.json of a living process.`)
+  }
+
+  /**
+   * One call of the sidecar; its answer, parsed. A problem document becomes the error it names.
+   *
+   * @throws NOT_RUNNING where the sidecar is off or does not answer.
+   */
+  async call<T>(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown): Promise<T> {
+    const { http, pid } = this.run
+    if (http === null) throw new RouteMQError('NOT_RUNNING', `The sidecar of process ${pid} is switched off.`)
+    let response: Response
+    try {
+      response = await fetch(http.url + path, {
+        method,
+        headers: {
+          authorization: `Bearer ${http.token}`,
+          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+        signal: AbortSignal.timeout(TIMEOUT_MS),
+      })
+    } catch (cause) {
+      throw new RouteMQError('NOT_RUNNING', `The sidecar at ${http.url} does not answer.`, { cause })
+    }
+    const text = await response.text()
+    if (response.ok) return (text === '' ? undefined : JSON.parse(text)) as T
+    throw problem(text, response.status, `${method} ${path}`)
+  }
+}
+
+function problem(text: string, status: number, what: string): RouteMQError {
+  try {
+    const { code, detail, title, details, errors } = JSON.parse(text) as Record<string, unknown>
+    if (typeof code === 'string' && Object.hasOwn(ERROR_CODES, code)) {
+      const facts = { ...(details as object | undefined), ...(errors === undefined ? {} : { fields: errors }) }
+      return new RouteMQError(code as ErrorCode, String(detail ?? title ?? code), { details: facts })
+    }
+  } catch {
+    // No problem document: what came is quoted below.
+  }
+  return new RouteMQError('INTERNAL', `${what} was answered with ${status}: ${text.slice(0, 200)}`)
+}

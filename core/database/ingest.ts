@@ -1,0 +1,406 @@
+import { randomBytes } from 'node:crypto'
+import type { Logger } from '../observability/logger.js'
+import type { Sample, SampleSink } from '../poller/sample.js'
+import type { Spool } from '../spool/spool.js'
+import { type Clock, sleep, systemClock } from '../support/clock.js'
+import { RouteMQError } from '../support/errors.js'
+import { isFaultOfRow, troubleOf } from './connection-errors.js'
+import { decodeBatch, encodeBatch, rowsOf } from './ingest/rows.js'
+import type { ReadingSource, ReadingWrite } from './readings/reading.js'
+import type { StoreState } from './store.js'
+
+/** What ingest needs of a store. */
+export interface IngestStore {
+  readonly state: StoreState
+  onState(listener: (state: StoreState) => void): () => void
+  readonly readings: { insertBatch(rows: readonly ReadingWrite[]): Promise<void> }
+}
+
+export interface IngestOptions {
+  readonly store: IngestStore
+  /** Where rows go while the database is away; without it they wait in the buffer, and the poller with them. */
+  readonly spool?: Spool
+  readonly logger: Logger
+  /** Id of this installation. */
+  readonly instance: string
+  /** Id of this life of it. @default made of time and chance */
+  readonly boot?: string
+  readonly clock?: Clock
+  /** Rows the buffer holds; when it is full, `accept` waits. @default 100,000 */
+  readonly capacity?: number
+  /** Rows of a batch at most. @default 2,000 */
+  readonly batchRows?: number
+  /** Milliseconds a row waits for its batch to fill at most. @default 200 */
+  readonly batchMs?: number
+  /** Milliseconds after which a batch that the database has not confirmed goes to the spool as well. @default 500 */
+  readonly confirmMs?: number
+}
+
+export interface IngestStats {
+  /** Rows taken from the poller, and what became of them: the rest is in the buffer or on its way. */
+  readonly accepted: number
+  readonly inserted: number
+  readonly spooled: number
+  /** Rows brought from the spool into the database. */
+  readonly replayed: number
+  /** Oldest rows given up because the spool was full. */
+  readonly dropped: number
+  /** Rows not taken because storing readings was suspended. */
+  readonly suspended: number
+  /** Rows that the database refused by themselves, and samples whose time is none. */
+  readonly refused: number
+  readonly buffered: number
+  readonly spoolBytes: number
+  readonly spoolRecords: number
+}
+
+/** How long to wait before the next attempt where nothing else wakes the loop. */
+const RETRY_MS = 500
+
+/**
+ * Keeps every sample: buffer -> batches -> database, or the spool while that is away or slow, and from the spool into the
+ * database when it is back. A row may be inserted twice and is there once, by its identity (instance, boot, sequence).
+ *
+ * At the bound of the spool the oldest rows are given up, counted and told. SIGKILL loses what was taken in the last
+ * second: `batchMs` + `confirmMs` + one write.
+ */
+export class Ingest implements SampleSink {
+  readonly source: ReadingSource
+  readonly #options: Required<Omit<IngestOptions, 'spool' | 'boot' | 'instance'>>
+  readonly #spool: Spool | undefined
+  readonly #stop = new AbortController()
+  readonly #unsubscribe: () => void
+  readonly #pumping: Promise<void>
+  readonly #replaying: Promise<void>
+  #buffer: ReadingWrite[] = []
+  #oldestAt = 0
+  #sequence = 0
+  #placing = 0
+  /** Batches that the database has not confirmed in time and that still may come. */
+  #stalled = 0
+  /** An error that is neither a row's nor known of a database was told, until an insert succeeds. */
+  #toldUnknown = false
+  #suspendedFor: string | undefined
+  #flushing = 0
+  #wakePump = () => {}
+  readonly #paused = new Set<() => void>()
+  #wakeReplay = () => {}
+  #waiting: (() => void)[] = []
+  #stopping: Promise<void> | undefined
+  #count = { accepted: 0, inserted: 0, spooled: 0, replayed: 0, dropped: 0, suspended: 0, refused: 0 }
+
+  constructor(options: IngestOptions) {
+    const { spool, instance, boot = `${Date.now().toString(36)}-${randomBytes(4).toString('hex')}`, ...rest } = options
+    this.#options = { clock: systemClock, capacity: 100_000, batchRows: 2_000, batchMs: 200, confirmMs: 500, ...rest }
+    this.#spool = spool
+    this.source = { instance, boot }
+    this.#unsubscribe = options.store.onState(() => {
+      this.#wake()
+      this.#wakeReplay()
+    })
+    this.#pumping = this.#pump()
+    this.#replaying = spool === undefined ? Promise.resolve() : this.#replay(spool)
+  }
+
+  /** Resolves when the rows are in the buffer: at once, unless it is full. Rejects with SHUTTING_DOWN. */
+  async accept(samples: readonly Sample[]): Promise<void> {
+    while (this.#buffer.length >= this.#options.capacity && !this.#stop.signal.aborted) {
+      await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    }
+    if (this.#stop.signal.aborted) throw new RouteMQError('SHUTTING_DOWN', 'Readings are not taken any more')
+    const wasEmpty = this.#buffer.length === 0
+    if (wasEmpty) this.#oldestAt = this.#options.clock.monotonic()
+    for (const sample of samples) this.#take(sample)
+    // In between, the batch that fills up is being waited for already.
+    if (wasEmpty || this.#buffer.length >= this.#options.batchRows) this.#wakePump()
+  }
+
+  #take(sample: Sample): void {
+    const rows = rowsOf(sample, this.source, this.#sequence)
+    this.#sequence += rows.length
+    this.#count.accepted += rows.length
+    if (this.#suspendedFor !== undefined) this.#count.suspended += rows.length
+    else if (!rows.every(hasTime)) this.#refuse(rows[0], 'time out of range')
+    else for (const row of rows) this.#buffer.push(row)
+  }
+
+  /** Stops storing readings, each counted, until {@link resume}: the disk is nearly full. */
+  suspend(reason: string): void {
+    if (this.#suspendedFor === undefined) this.#options.logger.error({ reason }, 'Readings are not stored any more')
+    this.#suspendedFor = reason
+  }
+
+  resume(): void {
+    if (this.#suspendedFor === undefined) return
+    this.#suspendedFor = undefined
+    this.#options.logger.info({ suspended: this.#count.suspended }, 'Readings are stored again')
+  }
+
+  /** Resolves when everything taken so far is in the database or durably in the spool. */
+  async flush(): Promise<void> {
+    this.#flushing += 1
+    try {
+      while (this.#buffer.length > 0 || this.#placing > 0) {
+        this.#wake()
+        await new Promise<void>((resolve) => this.#waiting.push(resolve))
+      }
+    } finally {
+      this.#flushing -= 1
+    }
+  }
+
+  /** Takes no more and flushes. Rows that found no place within `timeoutMs` are lost, counted in the log. */
+  stop(timeoutMs = 5_000): Promise<void> {
+    this.#stopping ??= this.#shutDown(timeoutMs)
+    return this.#stopping
+  }
+
+  stats(): IngestStats {
+    return {
+      ...this.#count,
+      buffered: this.#buffer.length + this.#placing,
+      spoolBytes: this.#spool?.bytes ?? 0,
+      spoolRecords: this.#spool?.count ?? 0,
+    }
+  }
+
+  async #shutDown(timeoutMs: number): Promise<void> {
+    const limit = new AbortController()
+    const late = sleep(timeoutMs, limit.signal, this.#options.clock).then(
+      () => true,
+      () => false,
+    )
+    const flushed = this.flush().then(() => false)
+    const inTime = !(await Promise.race([late, flushed]))
+    limit.abort()
+    if (!inTime) {
+      this.#options.logger.error({ rows: this.#buffer.length + this.#placing }, 'Readings were lost: no place in time')
+      this.#buffer = []
+    }
+    this.#stop.abort()
+    this.#unsubscribe()
+    this.#wake()
+    this.#wakeReplay()
+    this.#tellWaiting()
+    // A statement under way on a hung server is not waited for: what it inserts is there, what not is in the spool.
+    const ended = Promise.all([this.#pumping, this.#replaying])
+    const enough = new AbortController()
+    await Promise.race([ended, sleep(timeoutMs, enough.signal, this.#options.clock).catch(() => undefined)])
+    enough.abort()
+  }
+
+  async #pump(): Promise<void> {
+    const { batchRows } = this.#options
+    const underWay = new Set<Promise<void>>()
+    for (;;) {
+      await this.#batchDue()
+      if (this.#buffer.length === 0) {
+        if (!this.#stop.signal.aborted) continue
+        await Promise.all(underWay)
+        return
+      }
+      const batch = this.#buffer.splice(0, batchRows)
+      this.#oldestAt = this.#options.clock.monotonic()
+      this.#placing += batch.length
+      const placed = this.#place(batch).finally(() => {
+        underWay.delete(placed)
+        this.#placing -= batch.length
+        this.#tellWaiting()
+      })
+      underWay.add(placed)
+      // One is prepared while the database works on the other.
+      if (underWay.size >= 2) await Promise.race(underWay)
+    }
+  }
+
+  /** Waits until a batch is full, old enough, wanted now, or never will be. */
+  async #batchDue(): Promise<void> {
+    const { batchRows, batchMs, clock } = this.#options
+    for (;;) {
+      if (this.#buffer.length >= batchRows || this.#stop.signal.aborted) return
+      if (this.#buffer.length > 0 && this.#flushing > 0) return
+      const left = this.#oldestAt + batchMs - clock.monotonic()
+      if (this.#buffer.length > 0 && left <= 0) return
+      await new Promise<void>((resolve) => {
+        const cancel = this.#buffer.length > 0 ? clock.after(left, resolve) : () => {}
+        this.#wakePump = () => {
+          cancel()
+          resolve()
+        }
+      })
+    }
+  }
+
+  /** Returns when the batch is durable somewhere. */
+  async #place(batch: readonly ReadingWrite[]): Promise<void> {
+    let told = false
+    while (!this.#stop.signal.aborted) {
+      if (this.#canInsert() && (await this.#insertInTime(batch))) return
+      if (this.#spool !== undefined) {
+        const failure = await this.#toSpool(this.#spool, batch)
+        if (failure === undefined) return
+        if (!told)
+          this.#options.logger.error({ error: failure.message }, 'Readings can be neither inserted nor spooled')
+        told = true
+      }
+      await this.#pause()
+    }
+  }
+
+  #canInsert(): boolean {
+    return this.#options.store.state.name === 'ok' && this.#stalled === 0
+  }
+
+  /** True when the database confirmed in time. A batch that takes longer goes on by itself; meanwhile none follows. */
+  async #insertInTime(batch: readonly ReadingWrite[]): Promise<boolean> {
+    const { confirmMs, clock } = this.#options
+    const inserting = this.#insert(batch).then(
+      () => true,
+      (error: unknown) => this.#notInserted(error),
+    )
+    let cancel = () => {}
+    const late = new Promise<undefined>((resolve) => {
+      cancel = clock.after(confirmMs, () => resolve(undefined))
+    })
+    // Without a spool there is nowhere else to go: then waiting is the back-pressure.
+    const outcome = await (this.#spool === undefined ? inserting : Promise.race([inserting, late]))
+    cancel()
+    if (outcome === undefined) {
+      this.#stalled += 1
+      void inserting.then((inserted) => {
+        if (inserted) this.#count.inserted += batch.length
+        this.#stalled -= 1
+        this.#wake()
+        this.#wakeReplay()
+      })
+      return false
+    }
+    if (outcome) this.#count.inserted += batch.length
+    return outcome
+  }
+
+  #notInserted(error: unknown): false {
+    this.#options.logger.debug({ error: String(error) }, 'A batch of readings was not inserted')
+    return false
+  }
+
+  /** Inserts what can be inserted. Rejects with whatever is not the fault of a row: then all are kept. */
+  async #insert(rows: readonly ReadingWrite[]): Promise<void> {
+    try {
+      await this.#options.store.readings.insertBatch(rows)
+      this.#toldUnknown = false
+    } catch (error) {
+      if (!isFaultOfRow(error)) {
+        // The store has told of the rest.
+        if (troubleOf(error) === undefined && !this.#toldUnknown) {
+          this.#toldUnknown = true
+          this.#options.logger.error({ error: String(error) }, 'The database does not take readings; they are kept')
+        }
+        throw error
+      }
+      if (rows.length > 1) {
+        // One row that is refused must not hold up the others.
+        const half = Math.ceil(rows.length / 2)
+        await this.#insert(rows.slice(0, half))
+        await this.#insert(rows.slice(half))
+        return
+      }
+      this.#refuse(rows[0], String(error))
+    }
+  }
+
+  #refuse(row: ReadingWrite | undefined, error: string): void {
+    this.#count.refused += 1
+    this.#options.logger.error({ row, error }, 'A reading was refused')
+  }
+
+  /** Undefined when durable. */
+  async #toSpool(spool: Spool, batch: readonly ReadingWrite[]): Promise<Error | undefined> {
+    const record = encodeBatch(batch)
+    for (;;) {
+      try {
+        await spool.append([record])
+        this.#count.spooled += batch.length
+        this.#wakeReplay()
+        return undefined
+      } catch (error) {
+        if (!(error instanceof RouteMQError)) throw error
+        if (error.code !== 'SPOOL_FULL' || spool.count === 0) return error
+      }
+      await this.#giveUpOldest(spool)
+    }
+  }
+
+  async #giveUpOldest(spool: Spool): Promise<void> {
+    const [oldest] = await spool.peek(1)
+    if (oldest === undefined) return
+    const rows = decodeBatch(oldest.data)
+    await spool.ack(oldest.position)
+    if (this.#count.dropped === 0) {
+      this.#options.logger.error({ bytes: spool.bytes }, 'The spool of readings is full: the oldest are given up')
+    }
+    this.#count.dropped += rows.length
+  }
+
+  async #replay(spool: Spool): Promise<void> {
+    while (!this.#stop.signal.aborted) {
+      if (spool.count === 0 || !this.#canInsert() || !(await this.#replayOnce(spool))) await this.#replayPause()
+    }
+  }
+
+  /** True where it got on. */
+  async #replayOnce(spool: Spool): Promise<boolean> {
+    try {
+      const records = await spool.peek(4)
+      const last = records.at(-1)
+      if (last === undefined) return false
+      const rows = records.flatMap(({ data }) => decodeBatch(data))
+      for (let at = 0; at < rows.length; at += 4_000) await this.#insert(rows.slice(at, at + 4_000))
+      await spool.ack(last.position)
+      this.#count.replayed += rows.length
+      return true
+    } catch (error) {
+      this.#options.logger.debug({ error: String(error) }, 'Replay of spooled readings waits')
+      return false
+    }
+  }
+
+  /** Until it is time to try again, or the database is back. Each pause has a wake of its own: two batches may wait. */
+  #pause(): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = () => {
+        cancel()
+        this.#paused.delete(wake)
+        resolve()
+      }
+      const cancel = this.#options.clock.after(RETRY_MS, wake)
+      this.#paused.add(wake)
+    })
+  }
+
+  #wake(): void {
+    this.#wakePump()
+    if (!this.#canInsert() && !this.#stop.signal.aborted) return
+    for (const wake of [...this.#paused]) wake()
+  }
+
+  #replayPause(): Promise<void> {
+    return new Promise((resolve) => {
+      const cancel = this.#options.clock.after(RETRY_MS, resolve, { unref: true })
+      this.#wakeReplay = () => {
+        cancel()
+        resolve()
+      }
+    })
+  }
+
+  #tellWaiting(): void {
+    const waiting = this.#waiting
+    this.#waiting = []
+    for (const resolve of waiting) resolve()
+  }
+}
+
+function hasTime({ time_us }: ReadingWrite): boolean {
+  return Number.isSafeInteger(time_us)
+}

@@ -1,0 +1,83 @@
+import { createRequire } from 'node:module'
+import type { PostgresPool, PostgresPoolClient, PostgresQueryResult } from 'kysely'
+import type pg from 'pg'
+import { CopyRows, copyInto } from './postgres-copy.js'
+import { exactInteger } from './values.js'
+
+export interface ServerOptions {
+  readonly url: string
+  readonly poolSize: number
+  /** Milliseconds until an unanswered connection attempt fails. */
+  readonly connectMs: number
+  /** Milliseconds until an unanswered statement fails and its connection is thrown away. */
+  readonly statementMs: number
+  /** A connection that was idle broke. */
+  readonly onBroken: (error: unknown) => void
+}
+
+const INT8 = 20
+const NUMERIC_PARSERS = new Map<number, (text: string) => unknown>([[INT8, exactInteger]])
+
+/** PostgreSQL connections in UTC, for kysely; `int8` is a number, beyond 2^53 a bigint. */
+export function postgresPool(options: ServerOptions): PostgresPool {
+  // Loaded only where it is the database: a driver takes time and memory of every start.
+  const { Pool, types } = createRequire(import.meta.url)('pg') as typeof pg
+  const pool = new Pool({
+    connectionString: options.url,
+    max: options.poolSize,
+    connectionTimeoutMillis: options.connectMs,
+    query_timeout: options.statementMs,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: 10_000,
+    application_name: 'routemq',
+    options: '-c timezone=UTC',
+    types: {
+      getTypeParser: ((oid: number, format?: 'text' | 'binary') =>
+        NUMERIC_PARSERS.get(oid) ?? types.getTypeParser(oid, format as 'text')) as typeof types.getTypeParser,
+    },
+  })
+  pool.on('error', options.onBroken)
+  // Between the pool's listener and ours there is a moment without any: a server that dies just as it lets us in would end
+  // the process. What happened is seen by the next statement.
+  pool.on('connect', (client) => client.on('error', () => {}))
+  return {
+    connect: async () => new LimitedClient(await pool.connect()),
+    end: () => pool.end(),
+  }
+}
+
+/** A pooled client whose connection is not used again after a statement that got no answer in time. */
+class LimitedClient implements PostgresPoolClient {
+  readonly #client: pg.PoolClient
+  #broken: Error | undefined
+  readonly #note = (error: Error) => {
+    this.#broken = error
+  }
+
+  constructor(client: pg.PoolClient) {
+    this.#client = client
+    // While it is checked out, the pool does not listen: an unheard error event would end the process.
+    client.on('error', this.#note)
+  }
+
+  query<R>(sql: string, parameters: readonly unknown[]): Promise<PostgresQueryResult<R>>
+  query(sql: unknown, parameters?: unknown): never
+  query(sql: string, parameters: readonly unknown[]): unknown {
+    return this.#run(sql, parameters).catch((error: Error) => {
+      if (error.message === 'Query read timeout' || (error as { code?: string }).code === undefined) this.#note(error)
+      throw error
+    })
+  }
+
+  async #run(sql: string, parameters: readonly unknown[]): Promise<unknown> {
+    const [first] = parameters
+    if (!(first instanceof CopyRows)) return this.#client.query(sql, [...parameters])
+    await copyInto(this.#client, sql, first)
+    return { command: 'COPY', rowCount: 0, rows: [] }
+  }
+
+  release(): void {
+    this.#client.off('error', this.#note)
+    this.#client.release(this.#broken)
+  }
+}

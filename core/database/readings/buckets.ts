@@ -1,0 +1,153 @@
+import { sql } from 'kysely'
+import { type Duration, parseDuration } from '../../support/duration.js'
+import { RouteMQError } from '../../support/errors.js'
+import type { RepositoryContext } from '../repositories/context.js'
+import { microsToIso } from '../values.js'
+import { dayBoundaries } from './days.js'
+import { boundOf, MAX_PAGE } from './query.js'
+import type { Series, SeriesIndex } from './series.js'
+
+export interface BucketQuery {
+  readonly device_id: string
+  readonly point: string
+  /** ISO 8601 with an offset, or microseconds since the epoch. */
+  readonly from: string | number
+  /** Exclusive. */
+  readonly to: string | number
+  /** Length of a bucket (`10s`, `15m`), counted from the epoch; or calendar days in `tz`. */
+  readonly every: Duration | 'day'
+  /** IANA time zone of `day`. @default UTC */
+  readonly tz?: string
+}
+
+export interface BucketRecord {
+  /** ISO 8601 UTC; the end is the start of the following bucket. */
+  readonly start: string
+  readonly end: string
+  /** Readings that have a number. */
+  readonly count: number
+  readonly avg: number | null
+  readonly min: number | null
+  readonly max: number | null
+  readonly last: number | null
+}
+
+interface Aggregate {
+  readonly bucket: number
+  readonly count: number | bigint
+  readonly avg: number | null
+  readonly min: number | null
+  readonly max: number | null
+  readonly last_us: number
+}
+
+/** Buckets that one statement computes where each is a range of its own. */
+const RANGES_A_STATEMENT = 100
+
+/** As long as a day with a change of the clock: a range has at least as many days as this says. */
+const LONGEST_DAY_US = 25 * 3_600 * 1e6
+
+export async function buckets(
+  context: RepositoryContext,
+  index: SeriesIndex,
+  query: BucketQuery,
+): Promise<BucketRecord[]> {
+  const from = boundOf('from', query.from)!
+  const to = boundOf('to', query.to)!
+  // Days are looked up in the calendar one by one: too many are refused before, not after.
+  if (query.every === 'day') refuseOver(Math.floor((to - from) / LONGEST_DAY_US))
+  const ranges = query.every === 'day' ? dayBoundaries(from, to, query.tz ?? 'UTC') : undefined
+  const width = query.every === 'day' ? 0 : widthOf(query.every)
+  const number = ranges === undefined ? Math.ceil((to - from) / width) : ranges.length - 1
+  refuseOver(number)
+  const [series] = await index.find({ device_id: query.device_id, point: query.point })
+  if (series === undefined || to <= from) return []
+  const found =
+    ranges === undefined ? await fixed(context, series, from, to, width) : await ranged(context, series, ranges)
+  const last = await lastValues(context, series, found)
+  return found.map(({ bucket, count, avg, min, max, last_us }) => ({
+    start: microsToIso(ranges?.[bucket] ?? bucket * width),
+    end: microsToIso(ranges?.[bucket + 1] ?? (bucket + 1) * width),
+    count: Number(count),
+    avg: avg === null ? null : Number(avg),
+    min,
+    max,
+    last: last.get(last_us) ?? null,
+  }))
+}
+
+function refuseOver(number: number): void {
+  if (number <= MAX_PAGE) return
+  throw new RouteMQError('REQUEST_INVALID', `That is ${number} buckets; at most ${MAX_PAGE} can be asked for`, {
+    details: { field: 'every', buckets: number },
+  })
+}
+
+function widthOf(every: Duration): number {
+  const millis = parseDuration(every)
+  if (millis !== undefined && millis >= 1) return Math.round(millis * 1e3)
+  throw new RouteMQError('REQUEST_INVALID', `every must be a duration of at least 1ms or \`day\`, not "${every}"`, {
+    details: { field: 'every' },
+  })
+}
+
+const AGGREGATES = sql.raw(
+  'count(value) as count, avg(value) as avg, min(value) as min, max(value) as max, max(time_us) as last_us',
+)
+
+async function fixed(
+  { db, dialect }: RepositoryContext,
+  series: Series,
+  from: number,
+  to: number,
+  width: number,
+): Promise<Aggregate[]> {
+  // Times before 1970 do not occur: integer division rounds down.
+  const bucket = sql.raw(dialect === 'mysql' ? `time_us div ${width}` : `time_us / ${width}`)
+  const { rows } = await sql<Aggregate>`select ${bucket} as bucket, ${AGGREGATES} from routemq_readings
+    where series_id = ${series.id} and time_us >= ${from} and time_us < ${to} and value is not null
+    group by ${bucket} order by bucket`.execute(db)
+  return rows
+}
+
+async function ranged(
+  { db, dialect }: RepositoryContext,
+  series: Series,
+  bounds: readonly number[],
+): Promise<Aggregate[]> {
+  const out: Aggregate[] = []
+  for (let at = 0; at < bounds.length - 1; at += RANGES_A_STATEMENT) {
+    const parts = bounds.slice(at, at + RANGES_A_STATEMENT).flatMap((start, offset) => {
+      const end = bounds[at + offset + 1]
+      if (end === undefined) return []
+      return sql<Aggregate>`select ${sql.lit(at + offset)} as bucket, ${AGGREGATES} from routemq_readings
+        where series_id = ${series.id} and time_us >= ${start} and time_us < ${end} and value is not null`
+    })
+    // MariaDB dies of unions (see newestOf): there one statement a range.
+    const statements = dialect === 'mysql' ? parts : [sql<Aggregate>`${sql.join(parts, sql` union all `)}`]
+    for (const statement of statements) {
+      const { rows } = await statement.execute(db)
+      out.push(...rows.filter(({ count }) => Number(count) > 0))
+    }
+  }
+  return out.sort((a, b) => a.bucket - b.bucket)
+}
+
+/** The value at the end of each bucket; of several at the same microsecond, the one with the highest sequence. */
+async function lastValues(
+  { db }: RepositoryContext,
+  series: Series,
+  found: readonly Aggregate[],
+): Promise<Map<number, number>> {
+  if (found.length === 0) return new Map()
+  const times = found.map(({ last_us }) => last_us)
+  const rows = await db
+    .selectFrom('routemq_readings')
+    .select(['time_us', 'value'])
+    .where('series_id', '=', series.id)
+    .where('time_us', 'in', times)
+    .where('value', 'is not', null)
+    .orderBy('sequence')
+    .execute()
+  return new Map(rows.map(({ time_us, value }) => [time_us, value!]))
+}

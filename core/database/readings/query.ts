@@ -1,0 +1,168 @@
+import { type SqlBool, sql } from 'kysely'
+import type { Quality, RegisterType } from '../../modbus/field.js'
+import { RouteMQError } from '../../support/errors.js'
+import type { RepositoryContext } from '../repositories/context.js'
+import { isoToMicros } from '../values.js'
+import { qualityNumber, type ReadingRecord, type StoredReading, storeValue, toReading } from './reading.js'
+import type { Series, SeriesIndex } from './series.js'
+
+export interface ReadingFilter {
+  /** @default all devices, where they have at most 500 points together */
+  readonly device_id?: string
+  /** One point or several. @default all */
+  readonly point?: string | readonly string[]
+  /** Raw blocks that begin at this address, of targets without points. */
+  readonly block?: { readonly register_type: RegisterType; readonly address: number }
+  /** From this time on: ISO 8601 with an offset, or microseconds since the epoch. */
+  readonly from?: string | number
+  /** Before this time. */
+  readonly to?: string | number
+  /** Exactly this value. */
+  readonly value?: number | boolean | string
+  /** At least, and at most, this number. */
+  readonly min?: number
+  readonly max?: number
+  readonly quality?: Quality
+}
+
+export interface ReadingQuery extends ReadingFilter {
+  /** 1 to 1,000. @default 100 */
+  readonly limit?: number
+  /** `next` of the page before. */
+  readonly cursor?: string
+}
+
+export interface ReadingPage {
+  readonly readings: readonly ReadingRecord[]
+  /** Cursor of the following page; null where there is none. */
+  readonly next: string | null
+}
+
+interface Key {
+  readonly time: number
+  readonly series: number
+  readonly source: number
+  readonly sequence: number
+}
+
+interface Row extends StoredReading {
+  readonly series_id: number
+  readonly source_id: number
+}
+
+/** Series asked for in one statement; each is an index range of its own. */
+const SERIES_A_STATEMENT = 20
+export const MAX_PAGE = 1_000
+
+export async function pageOf(
+  context: RepositoryContext,
+  index: SeriesIndex,
+  query: ReadingQuery,
+): Promise<ReadingPage> {
+  const limit = Math.min(MAX_PAGE, Math.max(1, Math.floor(query.limit ?? 100)))
+  const after = query.cursor === undefined ? undefined : decodeCursor(query.cursor)
+  const series = await index.find(query)
+  const byId = new Map(series.map((one) => [one.id, one]))
+  let rows: Row[] = []
+  for (let at = 0; at < series.length; at += SERIES_A_STATEMENT) {
+    rows.push(...(await newestOf(context, series.slice(at, at + SERIES_A_STATEMENT), query, after, limit + 1)))
+    if (series.length > SERIES_A_STATEMENT) rows = rows.sort(newestFirst).slice(0, limit + 1)
+  }
+  rows.sort(newestFirst)
+  const page = rows.slice(0, limit)
+  const last = page.at(-1)
+  return {
+    readings: page.map((row) => toReading(byId.get(row.series_id)!, row)),
+    next: rows.length > limit && last !== undefined ? encodeCursor(last) : null,
+  }
+}
+
+/** Microseconds of a bound of a filter. */
+export function boundOf(name: string, bound: string | number | undefined): number | undefined {
+  if (bound === undefined || typeof bound === 'number') return bound
+  const micros = isoToMicros(bound)
+  if (micros !== undefined) return micros
+  throw new RouteMQError('REQUEST_INVALID', `${name} must be an ISO 8601 time with an offset, not "${bound}"`, {
+    details: { field: name },
+  })
+}
+
+/** The filter as SQL, apart from series and cursor. */
+export function conditionsOf(filter: ReadingFilter) {
+  const from = boundOf('from', filter.from)
+  const to = boundOf('to', filter.to)
+  const conditions = []
+  if (from !== undefined) conditions.push(sql<SqlBool>`time_us >= ${from}`)
+  if (to !== undefined) conditions.push(sql<SqlBool>`time_us < ${to}`)
+  if (filter.min !== undefined) conditions.push(sql<SqlBool>`value >= ${filter.min}`)
+  if (filter.max !== undefined) conditions.push(sql<SqlBool>`value <= ${filter.max}`)
+  if (filter.quality !== undefined) conditions.push(sql<SqlBool>`quality = ${qualityNumber(filter.quality)}`)
+  if (filter.value !== undefined) {
+    const { value, text, kind } = storeValue(filter.value)
+    if (text !== null) conditions.push(sql<SqlBool>`text_value = ${text}`)
+    else conditions.push(sql<SqlBool>`value = ${value}`)
+    conditions.push(sql<SqlBool>`kind = ${kind}`)
+  }
+  return conditions
+}
+
+async function newestOf(
+  { db, dialect }: RepositoryContext,
+  series: readonly Series[],
+  filter: ReadingFilter,
+  after: Key | undefined,
+  limit: number,
+): Promise<Row[]> {
+  const shared = conditionsOf(filter)
+  const parts = series.map(({ id }) => {
+    const conditions = [sql<SqlBool>`series_id = ${id}`, ...shared]
+    if (after !== undefined) conditions.push(...olderThan(after, id))
+    return sql<Row>`select series_id, time_us, source_id, sequence, value, text_value as text, kind, quality, reason
+      from routemq_readings where ${sql.join(conditions, sql` and `)}
+      order by series_id desc, time_us desc, source_id desc, sequence desc limit ${sql.lit(limit)}`
+  })
+  if (parts.length > 1 && dialect !== 'mysql') {
+    const subqueries = parts.map((part, index) => sql`select * from (${part}) as s${sql.lit(index)}`)
+    return (await sql<Row>`${sql.join(subqueries, sql` union all `)}`.execute(db)).rows
+  }
+  // One by one on MariaDB: its 10.11.19 dies of a segmentation fault in `free_tmp_table` on the union above.
+  const rows: Row[] = []
+  for (const part of parts) rows.push(...(await part.execute(db)).rows)
+  return rows
+}
+
+/** What comes after the key, in the order (time, series, source, sequence) descending, within one series. */
+function olderThan(key: Key, series: number) {
+  if (series < key.series) return [sql<SqlBool>`time_us <= ${key.time}`]
+  if (series > key.series) return [sql<SqlBool>`time_us < ${key.time}`]
+  return [
+    sql<SqlBool>`time_us <= ${key.time}`,
+    sql<SqlBool>`(time_us < ${key.time} or source_id < ${key.source} or (source_id = ${key.source} and sequence < ${key.sequence}))`,
+  ]
+}
+
+function newestFirst(a: Row, b: Row): number {
+  return b.time_us - a.time_us || b.series_id - a.series_id || b.source_id - a.source_id || b.sequence - a.sequence
+}
+
+function encodeCursor(row: Row): string {
+  const key = [row.time_us, row.series_id, row.source_id, row.sequence]
+  return Buffer.from(JSON.stringify(key)).toString('base64url')
+}
+
+const MAX_INT32 = 2 ** 31 - 1
+
+function decodeCursor(cursor: string): Key {
+  try {
+    const key: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString())
+    if (Array.isArray(key) && key.length === 4 && key.every(Number.isSafeInteger)) {
+      const [time, series, source, sequence] = key as [number, number, number, number]
+      // The numbers of sources are as wide as their column: PostgreSQL refuses to compare with a wider one.
+      if (Math.abs(source) > MAX_INT32) throw new RangeError('no source has this number')
+      return { time, series, source, sequence }
+    }
+  } catch {
+    // Told below, with everything else that is no cursor.
+  }
+  throw new RouteMQError('REQUEST_INVALID', 'The cursor is not one that a page gave', { details: { field: 'cursor' } })
+}

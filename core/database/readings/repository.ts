@@ -1,0 +1,52 @@
+import type { RepositoryContext } from '../repositories/context.js'
+import type { SqliteThread } from '../sqlite/client.js'
+import { type BucketQuery, type BucketRecord, buckets } from './buckets.js'
+import { csvRows } from './csv.js'
+import { pageOf, type ReadingFilter, type ReadingPage, type ReadingQuery } from './query.js'
+import type { ReadingWrite } from './reading.js'
+import { type Series, SeriesIndex } from './series.js'
+import { ReadingWriter } from './writer.js'
+
+/** The history: what was measured, when, by whom. */
+export class ReadingRepository {
+  readonly #context: RepositoryContext
+  readonly #series: SeriesIndex
+  readonly #writer: ReadingWriter
+
+  constructor(context: RepositoryContext, thread: SqliteThread | undefined) {
+    this.#context = context
+    this.#series = new SeriesIndex(context)
+    this.#writer = new ReadingWriter(context, this.#series, thread)
+  }
+
+  /** Inserts a batch, once each: rows that stand there already are left alone. About 2,000 rows a call are best. */
+  insertBatch(rows: readonly ReadingWrite[]): Promise<void> {
+    return this.#writer.insert(rows)
+  }
+
+  /** Newest first, at most 1,000 a page. Rejects with REQUEST_INVALID where the cursor or a time is not one. */
+  query(query: ReadingQuery): Promise<ReadingPage> {
+    return pageOf(this.#context, this.#series, query)
+  }
+
+  /** Oldest first: count, average, minimum, maximum and last good value of each bucket that has readings. */
+  buckets(query: BucketQuery): Promise<BucketRecord[]> {
+    return buckets(this.#context, this.#series, query)
+  }
+
+  /** Lines of CSV with a header, newest first, read page by page while they are taken. */
+  csv(filter: ReadingFilter): AsyncIterable<string> {
+    return csvRows((query) => this.query(query), filter)
+  }
+
+  /** What a device has history of. */
+  series(deviceId: string): Promise<Series[]> {
+    return this.#series.find({ device_id: deviceId })
+  }
+
+  /** Forgets cached ids: the database may be another one now. */
+  reset(): void {
+    this.#series.reset()
+    this.#writer.reset()
+  }
+}

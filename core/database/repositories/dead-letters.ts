@@ -1,0 +1,92 @@
+import { randomUUID } from 'node:crypto'
+import type { DeadLetter, DeadLetterRecord } from '../../delivery/delivery-store.js'
+import { millisToMicros } from '../values.js'
+import type { RepositoryContext } from './context.js'
+import { insertOnce } from './insert-once.js'
+
+export interface DeadLetterPage {
+  readonly route?: string
+  /** Id of the last letter of the page before. */
+  readonly after?: string
+  /** 1 to 1,000. @default 100 */
+  readonly limit?: number
+}
+
+/** Messages that could not be handled. `put` resolves when the letter is durable. */
+export class DeadLetterRepository {
+  readonly #context: RepositoryContext
+
+  constructor(context: RepositoryContext) {
+    this.#context = context
+  }
+
+  /** Gives the id. A letter that is put again under its id (a replay from the spool) changes nothing. */
+  async put(letter: DeadLetter, id: string = randomUUID()): Promise<string> {
+    const { db, dialect } = this.#context
+    const row = {
+      id,
+      failed_us: millisToMicros(letter.failedAt),
+      route: letter.route.slice(0, 255),
+      topic: letter.topic,
+      code: letter.error.code,
+      record: JSON.stringify(letter),
+    }
+    await insertOnce(dialect, db.insertInto('routemq_dead_letters').values(row))
+    return id
+  }
+
+  /** Newest first. */
+  async list(page: DeadLetterPage = {}): Promise<DeadLetterRecord[]> {
+    const { db } = this.#context
+    const limit = Math.min(1_000, Math.max(1, page.limit ?? 100))
+    let query = db
+      .selectFrom('routemq_dead_letters')
+      .select(['id', 'record'])
+      .orderBy('failed_us', 'desc')
+      .orderBy('id', 'desc')
+      .limit(limit)
+    if (page.route !== undefined) query = query.where('route', '=', page.route.slice(0, 255))
+    if (page.after !== undefined) {
+      const last = await db
+        .selectFrom('routemq_dead_letters')
+        .select(['failed_us', 'id'])
+        .where('id', '=', page.after)
+        .executeTakeFirst()
+      if (last === undefined) return []
+      query = query.where((where) =>
+        where.or([
+          where('failed_us', '<', last.failed_us),
+          where.and([where('failed_us', '=', last.failed_us), where('id', '<', last.id)]),
+        ]),
+      )
+    }
+    return (await query.execute()).map(toLetter)
+  }
+
+  async get(id: string): Promise<DeadLetterRecord | undefined> {
+    const row = await this.#context.db
+      .selectFrom('routemq_dead_letters')
+      .select(['id', 'record'])
+      .where('id', '=', id)
+      .executeTakeFirst()
+    return row === undefined ? undefined : toLetter(row)
+  }
+
+  /** False where it was gone already. */
+  async remove(id: string): Promise<boolean> {
+    const result = await this.#context.db.deleteFrom('routemq_dead_letters').where('id', '=', id).executeTakeFirst()
+    return result.numDeletedRows > 0n
+  }
+
+  async count(): Promise<number> {
+    const { count } = await this.#context.db
+      .selectFrom('routemq_dead_letters')
+      .select(({ fn }) => fn.countAll<number | bigint>().as('count'))
+      .executeTakeFirstOrThrow()
+    return Number(count)
+  }
+}
+
+function toLetter({ id, record }: { id: string; record: string }): DeadLetterRecord {
+  return { ...(JSON.parse(record) as DeadLetter), id }
+}

@@ -1,0 +1,288 @@
+import { readdir, rename, rm, stat } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { type Dialect, Kysely, MysqlDialect, PostgresDialect, sql } from 'kysely'
+import type { DatabaseConfig } from '../config/config.js'
+import type { Clock } from '../support/clock.js'
+import { RouteMQError } from '../support/errors.js'
+import { loadAppMigrations } from './app-migrations.js'
+import { type Trouble, troubleOf } from './connection-errors.js'
+import type { DialectName } from './dialect.js'
+import { FRAMEWORK_MIGRATIONS } from './migrations/index.js'
+import { Migrator } from './migrator.js'
+import { mysqlPool } from './mysql.js'
+import type { OpenOptions } from './open.js'
+import { postgresPool } from './postgres.js'
+import { ReadingRepository } from './readings/repository.js'
+import type { RepositoryContext } from './repositories/context.js'
+import { DeadLetterRepository } from './repositories/dead-letters.js'
+import { DeviceRepository } from './repositories/devices.js'
+import { IdempotencyRepository } from './repositories/idempotency.js'
+import { KeyRepository } from './repositories/keys.js'
+import { LeaseRepository } from './repositories/leases.js'
+import { AuditRepository, EventRepository } from './repositories/log-repositories.js'
+import { ParkedRepository } from './repositories/parked.js'
+import { Revision } from './repositories/revision.js'
+import { TargetRepository } from './repositories/targets.js'
+import { SqliteThread } from './sqlite/client.js'
+import { sqliteDialect } from './sqlite/dialect.js'
+import type { MigrationReport, MigrationStatus, Store, StoreState } from './store.js'
+import type { FrameworkTables } from './tables.js'
+import { reasonOf, watchedDialect } from './watched-dialect.js'
+
+type ServerConfig = Exclude<DatabaseConfig, { kind: 'none' }>
+type Options = OpenOptions & { readonly clock: Clock }
+
+/** Copies that are kept of an SQLite file from before its migrations. */
+const COPIES = 3
+/** What is written to see whether a disk has room. */
+const TRY_BYTES = 512 * 1024
+
+export class SqlStore implements Store {
+  readonly dialect: DialectName
+  readonly address: string
+  readonly kysely: Kysely<unknown>
+  readonly devices: DeviceRepository
+  readonly targets: TargetRepository
+  readonly readings: ReadingRepository
+  readonly events: EventRepository
+  readonly audit: AuditRepository
+  readonly deadLetters: DeadLetterRepository
+  readonly parked: ParkedRepository
+  readonly idempotency: IdempotencyRepository
+  readonly leases: LeaseRepository
+  readonly revision: Revision
+  readonly keys: KeyRepository
+  readonly #options: Options
+  readonly #file: string | undefined
+  readonly #thread: SqliteThread | undefined
+  readonly #listeners = new Set<(state: StoreState) => void>()
+  #state: StoreState = { name: 'disconnected', reason: 'not tried yet' }
+  #migrated = false
+  #checking: Promise<void> | undefined
+  #cancelCheck: (() => void) | undefined
+  #closing: Promise<void> | undefined
+
+  constructor(config: ServerConfig, options: Options) {
+    this.#options = options
+    this.dialect = config.kind
+    this.address = config.kind === 'sqlite' ? config.file : withoutSecrets(config.url)
+    this.#file = config.kind === 'sqlite' ? config.file : undefined
+    this.#thread = config.kind === 'sqlite' ? new SqliteThread(config.file) : undefined
+    const echo = config.kind !== 'sqlite' && config.echo
+    this.kysely = new Kysely<unknown>({
+      dialect: watchedDialect(this.#dialectOf(config), (trouble, error) => this.#trouble(trouble, error)),
+      ...(echo && {
+        log: (event) => options.logger.info({ sql: event.query.sql, ms: event.queryDurationMillis }, 'SQL'),
+      }),
+    })
+    const context: RepositoryContext = {
+      db: this.kysely as Kysely<FrameworkTables>,
+      dialect: this.dialect,
+      now: () => options.clock.now(),
+    }
+    this.devices = new DeviceRepository(context)
+    this.targets = new TargetRepository(context)
+    this.readings = new ReadingRepository(context, this.#thread)
+    this.events = new EventRepository(context)
+    this.audit = new AuditRepository(context)
+    this.deadLetters = new DeadLetterRepository(context)
+    this.parked = new ParkedRepository(context)
+    this.idempotency = new IdempotencyRepository(context)
+    this.leases = new LeaseRepository(context, options.clock)
+    this.revision = new Revision(context, this.#thread)
+    this.keys = new KeyRepository(context)
+  }
+
+  get state(): StoreState {
+    return this.#state
+  }
+
+  onState(listener: (state: StoreState) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  /** The first attempt. Rejects only with what trying again does not mend. */
+  async start(): Promise<void> {
+    try {
+      await this.#connect()
+    } catch (error) {
+      if (error instanceof RouteMQError && error.code !== 'DATABASE_UNAVAILABLE') throw error
+      if (troubleOf(error) === undefined) throw error
+      this.#options.logger.warn({ database: this.address, reason: this.#reason() }, 'The database is not usable yet')
+    }
+    this.#scheduleCheck()
+  }
+
+  async ping(): Promise<void> {
+    await sql`select 1`.execute(this.kysely)
+  }
+
+  async migrate(): Promise<MigrationReport> {
+    const framework = this.#migrator('routemq_migrations', FRAMEWORK_MIGRATIONS)
+    const app = this.#migrator('routemq_app_migrations', await loadAppMigrations(this.#options.appMigrationsDir))
+    const copy = await this.#copyBefore(framework, app)
+    return { framework: await framework.up(), app: await app.up(), copy }
+  }
+
+  async migrationStatus(): Promise<MigrationStatus> {
+    const app = await loadAppMigrations(this.#options.appMigrationsDir)
+    return {
+      framework: await this.#migrator('routemq_migrations', FRAMEWORK_MIGRATIONS).status(),
+      app: await this.#migrator('routemq_app_migrations', app).status(),
+    }
+  }
+
+  async rollback(): Promise<string | undefined> {
+    const steps = await loadAppMigrations(this.#options.appMigrationsDir)
+    return this.#migrator('routemq_app_migrations', steps).down()
+  }
+
+  async backup(file: string): Promise<void> {
+    if (this.#thread === undefined) {
+      throw new RouteMQError('USAGE', `Use the tools of the server for a backup of ${this.dialect}`)
+    }
+    const thread = this.#thread
+    await this.kysely.connection().execute(() => thread.backup(file))
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    this.#cancelCheck?.()
+    await this.#checking
+    await this.kysely.destroy()
+    await this.#thread?.close()
+  }
+
+  #dialectOf(config: ServerConfig): Dialect {
+    if (config.kind === 'sqlite') return sqliteDialect(this.#thread!)
+    const options = {
+      url: config.url,
+      poolSize: config.poolSize,
+      connectMs: this.#options.connectMs ?? 3_000,
+      statementMs: this.#options.statementMs ?? 15_000,
+      onBroken: (error: unknown) => this.#trouble('disconnected', error),
+    }
+    return config.kind === 'postgres'
+      ? new PostgresDialect({ pool: postgresPool(options) })
+      : new MysqlDialect({ pool: mysqlPool(options) })
+  }
+
+  #migrator(table: string, steps: ConstructorParameters<typeof Migrator>[0]['steps']): Migrator {
+    return new Migrator({ db: this.kysely, dialect: this.dialect, table, steps, now: () => this.#options.clock.now() })
+  }
+
+  async #connect(): Promise<void> {
+    await this.ping()
+    if (!this.#migrated && this.#options.migrate !== false) {
+      const { framework, app, copy } = await this.migrate()
+      if (framework.length + app.length > 0) {
+        this.#options.logger.info({ framework, app, copy }, 'The database was migrated')
+      }
+    }
+    this.#migrated = true
+    if (this.#state.name === 'error' && this.#options.migrate !== false) await this.#tryWriting()
+    this.#become({ name: 'ok' })
+  }
+
+  /** On a full or read-only disk reading goes on: only what can be written as well is there again. */
+  async #tryWriting(): Promise<void> {
+    const db = this.kysely as Kysely<FrameworkTables>
+    const { dialect } = this
+    // As much as a batch of readings takes, or the state would change with every batch.
+    for (const value of [' '.repeat(dialect === 'sqlite' ? TRY_BYTES : 1), '']) {
+      const insert = db.insertInto('routemq_meta').values({ name: 'written', value })
+      if (dialect === 'mysql') await insert.onDuplicateKeyUpdate({ value }).execute()
+      else await insert.onConflict((conflict) => conflict.column('name').doUpdateSet({ value })).execute()
+    }
+  }
+
+  /** A copy of the file beside it, before the first migration of a database that holds something. */
+  async #copyBefore(...migrators: readonly Migrator[]): Promise<string | undefined> {
+    if (this.#file === undefined || this.#file === ':memory:') return undefined
+    const statuses = await Promise.all(migrators.map((migrator) => migrator.status()))
+    const holdsSomething = statuses.some((steps) => steps.some(({ appliedAt }) => appliedAt !== undefined))
+    const pending = statuses.flatMap((steps) => steps.filter(({ appliedAt }) => appliedAt === undefined))[0]
+    if (!holdsSomething || pending === undefined) return undefined
+    const copy = `${this.#file}.before-${pending.name}`
+    const unfinished = `${copy}.${process.pid}.tmp`
+    await rm(unfinished, { force: true })
+    await this.backup(unfinished)
+    await rename(unfinished, copy)
+    await this.#pruneCopies(this.#file, copy)
+    return copy
+  }
+
+  /** Keeps the newest copies, this one always; those that a restore made are its user's. */
+  async #pruneCopies(file: string, made: string): Promise<void> {
+    const dir = dirname(file)
+    const prefix = `${basename(file)}.before-`
+    const names = (await readdir(dir)).filter(
+      (name) =>
+        name.startsWith(prefix) &&
+        !name.startsWith(`${prefix}restore-`) &&
+        !name.endsWith('.tmp') &&
+        name !== basename(made),
+    )
+    const aged = await Promise.all(names.map(async (name) => ({ name, at: (await stat(join(dir, name))).mtimeMs })))
+    aged.sort((one, other) => other.at - one.at)
+    for (const { name } of aged.slice(COPIES - 1)) await rm(join(dir, name), { force: true })
+  }
+
+  #trouble(trouble: Trouble, error: unknown): void {
+    if (this.#closing !== undefined) return
+    this.#become({ name: trouble, reason: reasonOf(error) })
+    this.#scheduleCheck()
+  }
+
+  #become(state: StoreState): void {
+    const before = this.#state
+    this.#state = state
+    if (before.name === state.name) return
+    if (state.name === 'ok') {
+      this.#options.logger.info({ database: this.address }, 'The database is there')
+      this.readings.reset()
+    } else if (before.name === 'ok') {
+      this.#options.logger.error({ database: this.address, reason: state.reason }, 'The database is away')
+    }
+    for (const listener of this.#listeners) listener(state)
+  }
+
+  #reason(): string {
+    return this.#state.name === 'ok' ? '' : this.#state.reason
+  }
+
+  #scheduleCheck(): void {
+    this.#cancelCheck?.()
+    if (this.#closing !== undefined) return
+    const { there, away } = this.#options.checkMs ?? { there: 5_000, away: 1_000 }
+    const ms = this.#state.name === 'ok' ? there : away
+    this.#cancelCheck = this.#options.clock.after(ms, () => this.#check(), { unref: true })
+  }
+
+  #check(): void {
+    this.#checking ??= this.#connect()
+      .catch((error: unknown) => {
+        // The watched dialect has told already, unless the schema is what is wrong.
+        if (troubleOf(error) === undefined) this.#become({ name: 'error', reason: reasonOf(error) })
+      })
+      .finally(() => {
+        this.#checking = undefined
+        this.#scheduleCheck()
+      })
+  }
+}
+
+/** A URL that may be shown: no password, no query (it may carry keys). */
+function withoutSecrets(url: string): string {
+  try {
+    const { protocol, host, pathname, username } = new URL(url)
+    return `${protocol}//${username === '' ? '' : `${username}@`}${host}${pathname}`
+  } catch {
+    return 'the database'
+  }
+}

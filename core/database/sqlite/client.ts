@@ -1,0 +1,160 @@
+import { mkdir } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import { RouteMQError } from '../../support/errors.js'
+import type {
+  Durability,
+  InsertRows,
+  PackedRows,
+  SqliteFailure,
+  SqliteRequest,
+  SqliteResponse,
+  SqliteResult,
+  SqlValue,
+} from './protocol.js'
+
+/** An error of SQLite itself, with its code as the drivers write it: `SQLITE_CONSTRAINT_PRIMARYKEY`. */
+export class SqliteError extends Error {
+  override readonly name = 'SqliteError'
+  readonly code: string
+
+  constructor(failure: SqliteFailure) {
+    super(failure.message)
+    this.code = failure.code
+  }
+}
+
+/** Rows pass through and leave nothing behind: 32 MB for young objects, the default, would only be memory. */
+const THREAD_LIMITS = { maxYoungGenerationSizeMb: 8 }
+
+type WithoutId<T> = T extends unknown ? Omit<T, 'id'> : never
+
+/**
+ * The thread that owns an SQLite file, as the main thread sees it: requests are answered in the order sent. The thread
+ * starts with the first request and again after it broke; what was under way then rejects.
+ */
+export class SqliteThread {
+  readonly #file: string
+  #worker: Promise<Worker> | undefined
+  #waiting = new Map<number, { resolve: (result: SqliteResult) => void; reject: (error: unknown) => void }>()
+  #nextId = 1
+  #closed = false
+
+  constructor(file: string) {
+    this.#file = file
+  }
+
+  query(sql: string, params: readonly unknown[]): Promise<SqliteResult> {
+    return this.#ask({ op: 'query', sql, params: params.map(bindable) })
+  }
+
+  /** Inserts rows, in one transaction. The numbers are the thread's from here on. */
+  rows(insert: InsertRows, rows: PackedRows, durability: Durability): Promise<SqliteResult> {
+    return this.#ask({ op: 'rows', insert, rows, durability })
+  }
+
+  /** A text that changes when the rows of these queries do; the rows themselves stay in the thread. */
+  async digest(queries: readonly string[]): Promise<string> {
+    const { rows } = await this.#ask({ op: 'digest', queries })
+    return String(rows[0]!.digest)
+  }
+
+  /** Writes a consistent copy of the database to a file that must not exist yet. */
+  async backup(file: string): Promise<void> {
+    await this.#ask({ op: 'backup', file })
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    const starting = this.#worker
+    if (starting === undefined) return
+    const worker = await starting.catch(() => undefined) // it never opened: nothing to close
+    if (worker === undefined) return
+    await this.#send(worker, { op: 'close' }).catch(() => undefined) // the thread ends either way
+    await worker.terminate()
+  }
+
+  async #ask(request: WithoutId<SqliteRequest>): Promise<SqliteResult> {
+    if (this.#closed) throw new RouteMQError('DATABASE_UNAVAILABLE', `The database ${this.#file} is closed`)
+    this.#worker ??= this.#start().catch((error: unknown) => {
+      this.#worker = undefined
+      throw error
+    })
+    return this.#send(await this.#worker, request)
+  }
+
+  #send(worker: Worker, request: WithoutId<SqliteRequest>): Promise<SqliteResult> {
+    return new Promise((resolve, reject) => {
+      const id = this.#nextId++
+      this.#waiting.set(id, { resolve, reject })
+      worker.ref()
+      worker.postMessage({ ...request, id }, request.op === 'rows' ? [request.rows.numbers.buffer] : [])
+    })
+  }
+
+  async #start(): Promise<Worker> {
+    await mkdir(dirname(this.#file), { recursive: true }).catch((error: Error) => {
+      throw new SqliteError({ message: error.message, code: 'SQLITE_CANTOPEN' })
+    })
+    const worker = startThread(new URL('./thread.js', import.meta.url), { file: this.#file })
+    return new Promise((resolve, reject) => {
+      const broke = (error: unknown) => {
+        reject(error)
+        this.#worker = undefined
+        for (const { reject: rejectOne } of this.#waiting.values()) rejectOne(error)
+        this.#waiting.clear()
+      }
+      worker.on('error', broke)
+      worker.on('exit', () => broke(new SqliteError({ message: 'The SQLite thread ended', code: 'SQLITE_THREAD' })))
+      worker.on('message', (response: SqliteResponse) => {
+        if (response.id === 0) {
+          if (response.ok) return resolve(worker)
+          reject(openFailure(response.error, this.#file))
+          void worker.terminate()
+          return
+        }
+        const waiting = this.#waiting.get(response.id)
+        this.#waiting.delete(response.id)
+        // An idle thread does not keep the process alive.
+        if (this.#waiting.size === 0) worker.unref()
+        if (response.ok && 'result' in response) waiting?.resolve(response.result)
+        else if (!response.ok) waiting?.reject(new SqliteError(response.error))
+      })
+    })
+  }
+}
+
+/**
+ * From the compiled package the thread loads its file as it is. From source, Node.js 20 does not hand the loader of the
+ * main thread to workers, so the thread registers tsx itself first.
+ */
+function startThread(url: URL, workerData: object): Worker {
+  if (import.meta.url.endsWith('.js')) return new Worker(url, { workerData, resourceLimits: THREAD_LIMITS })
+  const load = [import.meta.resolve('tsx/esm/api'), url.href].map((specifier) => JSON.stringify(specifier))
+  return new Worker(`import(${load[0]}).then(({ register }) => { register(); return import(${load[1]}) })`, {
+    eval: true,
+    workerData,
+    execArgv: [],
+    resourceLimits: THREAD_LIMITS,
+  })
+}
+
+function openFailure(failure: SqliteFailure, file: string): Error {
+  if (failure.code !== 'DRIVER_MISSING') return new SqliteError(failure)
+  return new RouteMQError(
+    'DATABASE_DRIVER_MISSING',
+    `SQLite needs the package better-sqlite3 or Node.js 22.13 or later, and found neither (${failure.message}). ` +
+      'Run `npm install better-sqlite3` (it needs a compiler where no prebuilt binary fits), or set DATABASE_URL to a ' +
+      'PostgreSQL or MySQL server, or to `none`.',
+    { details: { file } },
+  )
+}
+
+/** SQLite has neither booleans nor dates: 0 and 1, and ISO 8601 text. */
+function bindable(value: unknown): SqlValue {
+  if (typeof value === 'boolean') return value ? 1 : 0
+  if (value === undefined) return null
+  if (value instanceof Date) return value.toISOString()
+  return value as SqlValue
+}

@@ -1,0 +1,184 @@
+import { createHash } from 'node:crypto'
+import { parentPort, workerData } from 'node:worker_threads'
+import { type Engine, type EngineStatement, openEngine } from './engine.js'
+import type { InsertRows, SqliteFailure, SqliteRequest, SqliteResponse, SqliteResult, SqlValue } from './protocol.js'
+
+/** Statements kept prepared; the least recently used goes. */
+const STATEMENTS = 256
+/** A relaxed transaction is synced when the last sync is longer ago than this. */
+const SYNC_EVERY_MS = 1_000
+/** Rows of one insert: a statement for each row takes a third longer. */
+const ROWS_AT_ONCE = 64
+
+const { file } = workerData as { file: string }
+const port = parentPort!
+const statements = new Map<string, EngineStatement>()
+/** Texts of inserts, by what they are made of. */
+const inserts = new Map<string, string>()
+let lastSync = 0
+const nothing: SqliteResult = { rows: [], changes: 0, lastId: 0 }
+
+function open(): Engine {
+  const engine = openEngine(file)
+  // Small pages: with many series each batch touches a page of each, and what is written is whole pages. Must be the first word to a new file.
+  engine.exec('pragma page_size = 1024')
+  // Before the first table, or it never takes effect: deleted rows give their space back to the file system.
+  engine.exec('pragma auto_vacuum = incremental')
+  engine.exec('pragma busy_timeout = 10000')
+  engine.exec('pragma journal_mode = wal')
+  engine.exec('pragma synchronous = full')
+  engine.exec('pragma foreign_keys = on')
+  engine.exec('pragma cache_size = -32768')
+  engine.exec('pragma temp_store = memory')
+  // 64 MB of log between checkpoints: a page that many batches touch is then written back once for all of them.
+  engine.exec('pragma wal_autocheckpoint = 65536')
+  engine.exec('pragma journal_size_limit = 67108864')
+  return engine
+}
+
+function prepared(engine: Engine, sql: string): EngineStatement {
+  let statement = statements.get(sql)
+  if (statement === undefined) statement = engine.prepare(sql)
+  else statements.delete(sql)
+  statements.set(sql, statement)
+  if (statements.size > STATEMENTS) statements.delete(statements.keys().next().value!)
+  return statement
+}
+
+function query(engine: Engine, sql: string, params: readonly SqlValue[]): SqliteResult {
+  if (sql === 'rollback') {
+    undo(engine)
+    return nothing
+  }
+  const statement = prepared(engine, sql)
+  if (statement.returnsRows) {
+    const rows = statement.all(params)
+    for (const row of rows) {
+      for (const key in row) {
+        const value = row[key]
+        if (typeof value === 'bigint' && value >= Number.MIN_SAFE_INTEGER && value <= Number.MAX_SAFE_INTEGER) {
+          row[key] = Number(value)
+        }
+      }
+    }
+    return { rows, changes: rows.length, lastId: 0 }
+  }
+  const { changes, lastInsertRowid } = statement.run(params)
+  return { rows: [], changes: Number(changes), lastId: lastInsertRowid }
+}
+
+function rows(engine: Engine, request: SqliteRequest & { op: 'rows' }): SqliteResult {
+  const relaxed = request.durability === 'relaxed' && performance.now() - lastSync < SYNC_EVERY_MS
+  if (relaxed) engine.exec('pragma synchronous = normal')
+  let changes = 0
+  try {
+    engine.exec('begin immediate')
+    try {
+      const { width, numbers, others } = request.rows
+      for (let at = 0; at < numbers.length; ) {
+        const count = (numbers.length - at) / width >= ROWS_AT_ONCE ? ROWS_AT_ONCE : 1
+        const values = new Array<SqlValue>(count * width)
+        for (let n = 0; n < values.length; n++) {
+          const value = numbers[at + n]!
+          values[n] = Number.isNaN(value) ? (others.get(at + n) ?? null) : value
+        }
+        changes += Number(prepared(engine, insertOf(request.insert, width, count)).run(values).changes)
+        at += values.length
+      }
+      engine.exec('commit')
+    } catch (error) {
+      undo(engine)
+      throw error
+    }
+    if (!relaxed) lastSync = performance.now()
+  } finally {
+    if (relaxed) engine.exec('pragma synchronous = full')
+  }
+  return { rows: [], changes, lastId: 0 }
+}
+
+function insertOf({ into, after }: InsertRows, width: number, count: number): string {
+  const key = `${into} ${count} ${after}`
+  let sql = inserts.get(key)
+  if (sql === undefined) {
+    const row = `(${new Array(width).fill('?').join(',')})`
+    sql = `${into} values ${new Array(count).fill(row).join(',')} ${after}`
+    inserts.set(key, sql)
+  }
+  return sql
+}
+
+/** Here and not in the main thread: handing over every device and its points would hold up the polling grid. */
+function digest(engine: Engine, queries: readonly string[]): SqliteResult {
+  const hash = createHash('sha1')
+  for (const sql of queries) {
+    const rows = prepared(engine, sql).all([])
+    hash.update(JSON.stringify(rows, (_, value) => (typeof value === 'bigint' ? String(value) : value)))
+  }
+  return { rows: [{ digest: hash.digest('hex') }], changes: 0, lastId: 0 }
+}
+
+/** SQLite itself rolls back where the disk is full or fails; there is nothing left to undo then, and its reason counts. */
+function undo(engine: Engine): void {
+  try {
+    engine.exec('rollback')
+  } catch (error) {
+    if (!/no transaction is active/.test(String(error))) throw error
+  }
+}
+
+function failure(error: unknown): SqliteFailure {
+  const { code, message, errcode } = error as { code?: unknown; message?: unknown; errcode?: unknown }
+  // node:sqlite reports ERR_SQLITE_ERROR and a number; only the families that are told apart matter.
+  const byNumber = typeof errcode === 'number' ? NUMBERED[errcode & 0xff] : undefined
+  return { message: String(message ?? error), code: byNumber ?? String(code ?? 'SQLITE_ERROR') }
+}
+
+const NUMBERED: Readonly<Record<number, string>> = {
+  5: 'SQLITE_BUSY',
+  6: 'SQLITE_LOCKED',
+  8: 'SQLITE_READONLY',
+  10: 'SQLITE_IOERR',
+  11: 'SQLITE_CORRUPT',
+  13: 'SQLITE_FULL',
+  14: 'SQLITE_CANTOPEN',
+  18: 'SQLITE_TOOBIG',
+  19: 'SQLITE_CONSTRAINT',
+  20: 'SQLITE_MISMATCH',
+  26: 'SQLITE_NOTADB',
+}
+
+const answer = (response: SqliteResponse) => port.postMessage(response)
+
+function handle(engine: Engine, request: SqliteRequest): SqliteResult {
+  switch (request.op) {
+    case 'query':
+      return query(engine, request.sql, request.params)
+    case 'rows':
+      return rows(engine, request)
+    case 'digest':
+      return digest(engine, request.queries)
+    case 'backup':
+      // A consistent copy without the log; works beside other connections that read and write.
+      engine.prepare('vacuum into ?').run([request.file])
+      return nothing
+    case 'close':
+      statements.clear()
+      engine.close()
+      return nothing
+  }
+}
+
+try {
+  const engine = open()
+  answer({ id: 0, ok: true, driver: engine.name })
+  port.on('message', (request: SqliteRequest) => {
+    try {
+      answer({ id: request.id, ok: true, result: handle(engine, request) })
+    } catch (error) {
+      answer({ id: request.id, ok: false, error: failure(error) })
+    }
+  })
+} catch (error) {
+  answer({ id: 0, ok: false, error: failure(error) })
+}

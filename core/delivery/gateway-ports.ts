@@ -1,0 +1,42 @@
+import type { Claim, ClaimOutcome, DeadLetter, ParkedMessage } from './delivery-store.js'
+
+/** Which installation, and which life of it. */
+export interface StoreOwner {
+  readonly instance: string
+  /** New with every start of the gateway. */
+  readonly boot: string
+}
+
+/** The dead letters' table. Putting a letter again under its id changes nothing. */
+export interface DeadLetterPort {
+  put(letter: DeadLetter, id?: string): Promise<string>
+}
+
+/** The parked messages' table. Putting a message again under its id changes nothing. */
+export interface ParkPort {
+  put(message: Omit<ParkedMessage, 'id'>, id?: string): Promise<string>
+  /** In the order of parking. */
+  list(limit?: number): Promise<ParkedMessage[]>
+  remove(id: string): Promise<boolean>
+}
+
+/** The claims' table. A claim of the same owner is `running`, one of an earlier life `interrupted`. */
+export interface ClaimPort {
+  claim(key: string, payloadHash: string, owner: StoreOwner): Promise<Claim>
+  complete(key: string, outcome: ClaimOutcome): Promise<void>
+  release(key: string): Promise<void>
+}
+
+export interface DeliveryTables {
+  readonly deadLetters: DeadLetterPort
+  readonly parked: ParkPort
+  readonly claims: ClaimPort
+}
+
+/** The disk queue that stands in while the database is away. */
+export interface SpoolPort {
+  readonly count: number
+  append(records: readonly Buffer[]): Promise<void>
+  peek(limit: number, after?: number): Promise<readonly { readonly position: number; readonly data: Buffer }[]>
+  ack(position: number): Promise<void>
+}

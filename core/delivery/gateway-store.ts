@@ -1,0 +1,345 @@
+import { randomUUID } from 'node:crypto'
+import { isFaultOfRow } from '../database/connection-errors.js'
+import type { FieldPort } from '../modbus/field.js'
+import type { Logger } from '../observability/logger.js'
+import { type Clock, systemClock } from '../support/clock.js'
+import { RouteMQError } from '../support/errors.js'
+import { ClaimBook } from './claim-book.js'
+import type { Claim, ClaimOutcome, DeadLetter, DeliveryStore, ParkedMessage } from './delivery-store.js'
+import type { DeliveryTables, SpoolPort, StoreOwner } from './gateway-ports.js'
+import { applyRecord, encodeRecord, pageOf, recordsIn, type SpoolRecord, subjectOf } from './spool-records.js'
+import { WriteJournal } from './write-journal.js'
+
+const COPY_WAIT_MS = 1_000
+const REPLAY_MS = 1_000
+const MOST_PARKED = 100_000
+const GATEWAY = 'gateway'
+
+export interface GatewayStoreOptions {
+  /** The tables; they reject while the database is away. */
+  readonly tables: DeliveryTables
+  /** Takes what the database does not. Without one, what cannot be kept is refused. */
+  readonly spool?: SpoolPort
+  readonly owner: StoreOwner
+  readonly logger: Logger
+  readonly clock?: Clock
+  /** How long `claim` waits for the first copy to end before it says `running`, milliseconds. @default 1,000 */
+  readonly copyWaitMs?: number
+  /** How often the spool is tried while it holds something, milliseconds. @default 1,000 */
+  readonly replayMs?: number
+}
+
+export interface GatewayStoreStats {
+  /** Operations that wait in the spool for the database. */
+  readonly spooled: number
+  readonly claims: number
+  readonly parked: number
+}
+
+/**
+ * Keeps what deliveries need kept: in the database, or in the spool while that is away. Operations that went to the
+ * spool are done in the database later, in their order; until then whatever concerns the same message or claim follows
+ * them there.
+ */
+export class GatewayStore implements DeliveryStore {
+  readonly durable = true
+  readonly #options: GatewayStoreOptions
+  readonly #clock: Clock
+  readonly #book: ClaimBook
+  readonly #journal = new WriteJournal()
+  /** How many operations on a subject wait in the spool. */
+  readonly #spooled = new Map<string, number>()
+  /** Which worker finishes which parked message. */
+  readonly #keepers = new Map<string, string>()
+  readonly #abandoned = new Set<string>()
+  /** The process that has a worker's name now: calls of one that is gone change nothing any more. */
+  readonly #lives = new Map<string, object>()
+  #spooledCount = 0
+  /** The table has answered in this life, so claims of earlier lives are known to whoever asks it. */
+  #seenTable = false
+  #starting: Promise<void> | undefined
+  #replaying: Promise<void> | undefined
+  #cancelReplay: (() => void) | undefined
+  #stopped = false
+
+  constructor(options: GatewayStoreOptions) {
+    this.#options = options
+    this.#clock = options.clock ?? systemClock
+    this.#book = new ClaimBook(this.#clock)
+  }
+
+  /** Reads what an earlier life left in the spool. Call it before anything else. */
+  start(): Promise<void> {
+    this.#starting ??= this.#load()
+    return this.#starting
+  }
+
+  /** Stops replaying; what is in the spool stays there for the next life. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    this.#cancelReplay?.()
+    await this.#replaying
+  }
+
+  stats(): GatewayStoreStats {
+    return { spooled: this.#spooledCount, claims: this.#book.size, parked: this.#keepers.size }
+  }
+
+  /** The store as the process uses it that is this worker now: its claims and parked messages are handed on when it is lost. */
+  forWorker(worker: string): DeliveryStore {
+    const lives = this.#lifeOf(worker)
+    return {
+      durable: this.durable,
+      deadLetter: (letter) => this.deadLetter(letter),
+      park: (message) => this.#park(message, worker, lives),
+      unpark: (id) => this.unpark(id),
+      claim: (key, payloadHash) => this.#claim(key, payloadHash, worker, lives),
+      complete: (key, outcome) => this.complete(key, outcome),
+      release: (key) => this.release(key),
+    }
+  }
+
+  /** The process is gone: its commands may run elsewhere, its parked messages wait for {@link takeOver}. */
+  workerLost(worker: string): void {
+    this.#lives.delete(worker)
+    this.#book.lose(worker)
+    for (const [id, keeper] of this.#keepers) if (keeper === worker) this.#abandoned.add(id)
+  }
+
+  /**
+   * Parked messages of these routes that nobody finishes: from an earlier life of this installation or from a lost
+   * worker. They are this worker's from here on, in the order they were parked.
+   */
+  async takeOver(worker: string, routes: ReadonlySet<string>): Promise<ParkedMessage[]> {
+    const lives = this.#lifeOf(worker)
+    const mine = ({ id, route, keeper }: ParkedMessage) =>
+      routes.has(route) &&
+      keeper?.instance === this.#options.owner.instance &&
+      (this.#abandoned.has(id) || (keeper.boot !== this.#options.owner.boot && !this.#keepers.has(id)))
+    const found = new Map<string, ParkedMessage>()
+    for (const message of await this.#options.tables.parked.list(MOST_PARKED)) {
+      if (mine(message)) found.set(message.id, message)
+    }
+    if (this.#options.spool !== undefined && this.#spooledCount > 0) {
+      for await (const { record } of recordsIn(this.#options.spool)) {
+        if (record.op === 'unpark') found.delete(record.id)
+        if (record.op === 'park' && mine({ ...record.message, id: record.id })) {
+          found.set(record.id, { ...record.message, id: record.id })
+        }
+      }
+    }
+    if (!lives()) throw gone(worker)
+    for (const id of found.keys()) {
+      this.#abandoned.delete(id)
+      this.#keepers.set(id, worker)
+    }
+    return [...found.values()]
+  }
+
+  /** The devices, for commands that run under a claim: what such a command wrote is not written again. */
+  guardField(field: FieldPort): FieldPort {
+    return this.#journal.guard(field)
+  }
+
+  async deadLetter(letter: DeadLetter): Promise<void> {
+    const id = randomUUID()
+    await this.#keep({ op: 'dead', id, letter }, (tables) => tables.deadLetters.put(letter, id))
+  }
+
+  park(message: Omit<ParkedMessage, 'id'>): Promise<string> {
+    return this.#park(message, GATEWAY)
+  }
+
+  async unpark(id: string): Promise<void> {
+    await this.#keep({ op: 'unpark', id }, (tables) => tables.parked.remove(id))
+    this.#keepers.delete(id)
+    this.#abandoned.delete(id)
+  }
+
+  claim(key: string, payloadHash: string): Promise<Claim> {
+    return this.#claim(key, payloadHash, GATEWAY)
+  }
+
+  async complete(key: string, outcome: ClaimOutcome): Promise<void> {
+    const payloadHash = this.#book.hashOf(key)
+    const record = { op: 'complete' as const, key, outcome, ...(payloadHash !== undefined && { payloadHash }) }
+    await this.#keep(record, (tables) => tables.claims.complete(key, outcome))
+    this.#book.done(key, outcome)
+    this.#journal.forget(key)
+  }
+
+  async release(key: string): Promise<void> {
+    if (this.#book.isDone(key)) return
+    await this.#keep({ op: 'release', key }, (tables) => tables.claims.release(key))
+    this.#book.forget(key)
+    this.#journal.forget(key)
+  }
+
+  async #park(message: Omit<ParkedMessage, 'id'>, worker: string, lives: () => boolean = always): Promise<string> {
+    const id = randomUUID()
+    const kept = { ...message, keeper: this.#options.owner }
+    await this.#keep({ op: 'park', id, message: kept }, (tables) => tables.parked.put(kept, id))
+    if (!lives()) {
+      // It never learned that the message is kept, so it has not acknowledged it: the broker delivers it again.
+      await this.unpark(id)
+      throw gone(worker)
+    }
+    this.#keepers.set(id, worker)
+    return id
+  }
+
+  /** Tells, later, whether the process that is this worker now still is. */
+  #lifeOf(worker: string): () => boolean {
+    const life = this.#lives.get(worker) ?? {}
+    this.#lives.set(worker, life)
+    return () => this.#lives.get(worker) === life
+  }
+
+  async #claim(key: string, payloadHash: string, worker: string, lives: () => boolean = always): Promise<Claim> {
+    await this.start()
+    if (!lives()) throw gone(worker)
+    let known = this.#book.look(key, payloadHash)
+    if (known === 'orphan') {
+      this.#book.running(key, payloadHash, worker)
+      return { state: 'claimed' }
+    }
+    if (known?.state === 'running') {
+      await this.#book.whenEnded(key, this.#options.copyWaitMs ?? COPY_WAIT_MS)
+      known = this.#book.look(key, payloadHash)
+      return known === undefined || known === 'orphan' ? this.#claim(key, payloadHash, worker, lives) : known
+    }
+    if (known !== undefined) return known
+    // Taken here before the table is asked: a second copy that asks meanwhile waits.
+    this.#book.running(key, payloadHash, worker)
+    let claim: Claim | undefined
+    try {
+      claim = await this.#claimInTable(key, payloadHash)
+      return claim
+    } finally {
+      if (claim?.state === 'done') this.#book.done(key, claim.outcome)
+      else if (claim?.state !== 'claimed') this.#book.forget(key)
+    }
+  }
+
+  async #claimInTable(key: string, payloadHash: string): Promise<Claim> {
+    const { tables, owner } = this.#options
+    const record: SpoolRecord = { op: 'claim', key, payloadHash, owner }
+    let found: Claim = { state: 'claimed' }
+    await this.#keep(
+      record,
+      async () => {
+        found = await tables.claims.claim(key, payloadHash, owner)
+        this.#seenTable = true
+      },
+      (error) => {
+        if (error instanceof RouteMQError && error.code === 'IDEMPOTENCY_KEY_REUSED') throw error
+        // Nobody can tell whether an earlier life ran this command: rather not at all than twice.
+        if (!this.#seenTable) throw error
+      },
+    )
+    return found
+  }
+
+  /** Does it in the table, or where that fails (or older operations on the same subject wait) in the spool. */
+  async #keep(
+    record: SpoolRecord,
+    inTable: (tables: DeliveryTables) => Promise<unknown>,
+    onRefused: (error: unknown) => void = () => {},
+  ): Promise<void> {
+    await this.start()
+    const subject = subjectOf(record)
+    const { spool, tables, logger } = this.#options
+    if (!this.#spooled.has(subject)) {
+      try {
+        await inTable(tables)
+        return
+      } catch (error) {
+        onRefused(error)
+        if (spool === undefined) throw error
+        logger.debug({ op: record.op, err: error }, 'the database did not take it; it goes to the spool')
+      }
+    }
+    this.#note(subject, 1)
+    try {
+      await spool!.append([encodeRecord(record)])
+    } catch (error) {
+      this.#note(subject, -1)
+      throw error
+    }
+    this.#replaySoon()
+  }
+
+  #note(subject: string, by: 1 | -1): void {
+    this.#spooledCount += by
+    const count = (this.#spooled.get(subject) ?? 0) + by
+    if (count > 0) this.#spooled.set(subject, count)
+    else this.#spooled.delete(subject)
+  }
+
+  async #load(): Promise<void> {
+    const { spool } = this.#options
+    if (spool === undefined || spool.count === 0) return
+    for await (const { record } of recordsIn(spool)) {
+      this.#note(subjectOf(record), 1)
+      if (record.op === 'claim') this.#book.interrupted(record.key, record.payloadHash)
+      if (record.op === 'complete') this.#book.done(record.key, record.outcome, record.payloadHash)
+      if (record.op === 'release') this.#book.forget(record.key)
+    }
+    this.#replaySoon()
+  }
+
+  #replaySoon(): void {
+    if (this.#cancelReplay !== undefined || this.#stopped) return
+    this.#cancelReplay = this.#clock.after(
+      this.#options.replayMs ?? REPLAY_MS,
+      () => {
+        this.#cancelReplay = undefined
+        this.#replaying ??= this.#replay()
+          .catch((error: unknown) => this.#options.logger.error({ err: error }, 'the spool cannot be read'))
+          .finally(() => {
+            this.#replaying = undefined
+            if (this.#spooledCount > 0) this.#replaySoon()
+          })
+      },
+      { unref: true },
+    )
+  }
+
+  async #replay(): Promise<void> {
+    const { spool, tables, logger } = this.#options
+    const before = this.#spooledCount
+    for (;;) {
+      const page = await pageOf(spool!)
+      if (page.length === 0 || this.#stopped) break
+      for (const { record } of page) {
+        try {
+          await applyRecord(tables, record)
+        } catch (error) {
+          if (!isFaultOfRow(error)) {
+            logger.debug(
+              { spooled: this.#spooledCount, err: error },
+              'the database does not take what is in the spool yet',
+            )
+            return
+          }
+          // It would stand in the way of everything behind it for ever.
+          logger.error(
+            { op: record.op, subject: subjectOf(record), err: error },
+            'the database refuses a spooled record; it is left out',
+          )
+        }
+      }
+      // Together: until then, what concerns these subjects goes on to the spool and stays in order.
+      await spool!.ack(page.at(-1)!.position)
+      for (const { record } of page) this.#note(subjectOf(record), -1)
+    }
+    if (this.#spooledCount === 0)
+      logger.info({ records: before }, 'the database has what was spooled while it was away')
+  }
+}
+
+const always = () => true
+
+function gone(worker: string): RouteMQError {
+  return new RouteMQError('WORKER_LOST', `worker ${worker} ended before it could be answered`)
+}

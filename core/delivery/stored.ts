@@ -1,0 +1,55 @@
+import type { InboundMessage, MessageProperties } from '../mqtt/message.js'
+import type { StoredMessage } from './delivery-store.js'
+
+/** What a message looks like on its way into a store. `raw` are the bytes that may be kept: without any credential. */
+export function toStored(
+  route: string,
+  message: InboundMessage,
+  raw: Buffer,
+  facts: {
+    readonly deadline: number | undefined
+    readonly auth: unknown
+    readonly payloadHash: string | undefined
+  },
+): StoredMessage {
+  const { responseTopic, correlationData, contentType, userProperties } = message.properties
+  return {
+    route,
+    topic: message.topic,
+    payload: raw.toString('base64'),
+    qos: message.qos,
+    retain: message.retain,
+    properties: {
+      ...(responseTopic !== undefined && { responseTopic }),
+      ...(correlationData !== undefined && { correlationData: correlationData.toString('base64') }),
+      ...(contentType !== undefined && { contentType }),
+      ...(userProperties !== undefined && { userProperties }),
+    },
+    receivedAt: message.receivedAt,
+    deadline: facts.deadline,
+    ...(facts.auth !== undefined && { auth: facts.auth }),
+    ...(facts.payloadHash !== undefined && { payloadHash: facts.payloadHash }),
+  }
+}
+
+/** The message again. Its age is told by the stored deadline, so it counts as fresh and carries no expiry. */
+export function fromStored(stored: StoredMessage): InboundMessage {
+  const { responseTopic, correlationData, contentType, userProperties } = stored.properties
+  const properties: MessageProperties = {
+    ...(responseTopic !== undefined && { responseTopic }),
+    ...(correlationData !== undefined && { correlationData: Buffer.from(correlationData, 'base64') }),
+    ...(contentType !== undefined && { contentType }),
+    ...(userProperties !== undefined && { userProperties }),
+  }
+  return {
+    topic: stored.topic,
+    payload: Buffer.from(stored.payload, 'base64'),
+    qos: stored.qos,
+    retain: stored.retain,
+    dup: true,
+    properties,
+    receivedAt: stored.receivedAt,
+    subscriptionIds: undefined,
+    fresh: true,
+  }
+}

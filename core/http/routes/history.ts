@@ -1,0 +1,196 @@
+import { Readable } from 'node:stream'
+import { stringify } from 'csv-stringify/sync'
+import { z } from 'zod'
+import { deviceIdSchema } from '../../modbus/device-schema.js'
+import { plainText } from '../../modbus/plain-text.js'
+import { type SidecarApp, signalOf } from '../app.js'
+import {
+  answers,
+  auditSchema,
+  bucketSchema,
+  eventSchema,
+  pageOf,
+  queryInteger,
+  queryNumber,
+  queryTime,
+  readingSchema,
+  registerType,
+} from '../schemas.js'
+import type { ReadingQuery, ReadingService, ReadingView } from '../services.js'
+import { present, type RouteContext } from './context.js'
+
+/** Rows of one page at most, as collectors know it. */
+const MAX_PAGE = 1_000
+/** Rows a CSV download fetches at a time. */
+const CSV_BATCH = 1_000
+
+const range = {
+  from: queryTime.optional().describe('Inclusive'),
+  to: queryTime.optional().describe('Exclusive'),
+}
+const paging = {
+  limit: queryInteger(1, MAX_PAGE).default(100),
+  cursor: plainText(1, 500).optional().describe('`next` of the page before'),
+}
+const readingFilter = {
+  device_id: deviceIdSchema.optional(),
+  point: plainText(1, 100).optional(),
+  register_type: registerType.optional(),
+  address: queryInteger(0, 65_535).optional(),
+  min: queryNumber().optional(),
+  max: queryNumber().optional(),
+  ...range,
+}
+
+/** What was read, what happened and who did what: newest first, a page at a time. */
+export function historyRoutes(app: SidecarApp, { services }: RouteContext): void {
+  const tags = ['history']
+  const readings = () => present(services.readings, 'readings', true)
+
+  app.get(
+    '/api/readings',
+    {
+      schema: {
+        tags,
+        summary: 'Readings, newest first',
+        querystring: z.object({ ...readingFilter, ...paging }),
+        response: answers({ 200: pageOf(readingSchema) }),
+      },
+    },
+    async (request) => readings().page(queryOf(request.query)),
+  )
+
+  app.get(
+    '/api/readings/buckets',
+    {
+      schema: {
+        tags,
+        summary: 'Average, least, greatest and last value per interval or day',
+        querystring: z.object({
+          ...readingFilter,
+          limit: queryInteger(1, MAX_PAGE).default(100),
+          bucket: z
+            .string()
+            .regex(/^(day|[1-9]\d{0,5}[smh])$/)
+            .describe('Width: day, or for example 10s, 15m, 1h'),
+          tz: z.string().min(1).max(60).refine(isTimeZone, 'must be an IANA time zone').default('UTC'),
+        }),
+        response: answers({ 200: z.array(bucketSchema) }),
+      },
+    },
+    async (request) => {
+      const { bucket, tz, ...query } = request.query
+      const buckets = present(readings().buckets?.bind(readings()), 'buckets of readings')
+      return buckets({ ...queryOf(query), bucket: bucket === 'day' ? 'day' : widthOf(bucket), tz })
+    },
+  )
+
+  app.get(
+    '/api/readings.csv',
+    {
+      // A HEAD would read every row to say how it went.
+      exposeHeadRoute: false,
+      schema: {
+        tags,
+        summary: 'Readings as CSV, newest first, as a stream',
+        querystring: z.object(readingFilter),
+        response: answers({ 200: { description: 'CSV', content: { 'text/csv': { schema: z.string() } } } }),
+      },
+    },
+    async (request, reply) => {
+      const rows = csvRows(readings(), queryOf({ ...request.query, limit: CSV_BATCH }), signalOf(reply))
+      // The first chunk is made before the headers go, so that a database that is away is a problem document.
+      const first = await rows.next()
+      const whole = async function* () {
+        if (first.done !== true) yield first.value
+        yield* rows
+      }
+      return reply.type('text/csv; charset=utf-8').send(Readable.from(whole()))
+    },
+  )
+
+  app.get(
+    '/api/events',
+    {
+      schema: {
+        tags,
+        summary: 'What happened, newest first',
+        querystring: z.object({
+          device_id: deviceIdSchema.optional(),
+          kind: plainText(1, 100).optional(),
+          ...range,
+          ...paging,
+        }),
+        response: answers({ 200: pageOf(eventSchema) }),
+      },
+    },
+    async (request) => present(services.events, 'events', true)(withTimes(request.query)),
+  )
+
+  app.get(
+    '/api/audit',
+    {
+      config: { scope: 'admin' },
+      schema: {
+        tags,
+        summary: 'Writes and changes, and who made them',
+        querystring: z.object({ device_id: deviceIdSchema.optional(), ...range, ...paging }),
+        response: answers({ 200: pageOf(auditSchema) }),
+      },
+    },
+    async (request) => present(services.audit, 'audit records', true)(withTimes(request.query)),
+  )
+}
+
+/** Leaves out what was not asked for, and turns times into milliseconds. */
+function withTimes<T extends { from?: string | undefined; to?: string | undefined; limit: number }>(query: T) {
+  const { from, to, ...rest } = query
+  return {
+    ...(Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined)) as Defined<typeof rest>),
+    ...(from === undefined ? {} : { from: Date.parse(from) }),
+    ...(to === undefined ? {} : { to: Date.parse(to) }),
+  }
+}
+type Defined<T> = { [K in keyof T]: Exclude<T[K], undefined> }
+
+function queryOf(query: z.infer<z.ZodObject<typeof readingFilter>> & { limit: number; cursor?: string | undefined }) {
+  return withTimes(query) as ReadingQuery
+}
+
+function widthOf(text: string): number {
+  const unit = { s: 1_000, m: 60_000, h: 3_600_000 }[text.at(-1) as 's' | 'm' | 'h']
+  return Number(text.slice(0, -1)) * unit
+}
+
+function isTimeZone(name: string): boolean {
+  try {
+    new Intl.DateTimeFormat('en', { timeZone: name })
+    return true
+  } catch {
+    return false // the one way Intl has to say that it does not know the name
+  }
+}
+
+const CSV_COLUMNS = ['timestamp', 'device_id', 'point', 'value', 'quality'] as const
+
+async function* csvRows(readings: ReadingService, query: ReadingQuery, signal: AbortSignal): AsyncGenerator<string> {
+  // The first piece holds the first page too: until that is there, nothing has been promised to the caller.
+  let head = `${CSV_COLUMNS.join(',')}\n`
+  let cursor: string | undefined
+  do {
+    const page = await readings.page(cursor === undefined ? query : { ...query, cursor })
+    const rows = head + stringify(page.items.map(csvRow))
+    if (rows !== '') yield rows
+    head = ''
+    cursor = page.next ?? undefined
+  } while (cursor !== undefined && !signal.aborted)
+}
+
+function csvRow(reading: ReadingView): unknown[] {
+  return CSV_COLUMNS.map((column) => {
+    const value = reading[column]
+    // What a device says must not run in the reader's spreadsheet. Numbers are left alone, negative ones too.
+    if (typeof value === 'string' && /^[=+\-@\t\r]/.test(value)) return `'${value}`
+    return typeof value === 'boolean' ? String(value) : value
+  })
+}

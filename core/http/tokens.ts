@@ -1,0 +1,80 @@
+import { createRemoteJWKSet, errors, jwtVerify } from 'jose'
+import type { JwtConfig } from '../config/config.js'
+import { RouteMQError } from '../support/errors.js'
+import { KEY_SCOPES, type KeyScope } from './services.js'
+
+export interface TokenHolder {
+  readonly name: string
+  readonly scope: KeyScope
+}
+
+/** Checks one token. Rejects with UNAUTHENTICATED, or JWKS_UNAVAILABLE where its keys cannot be fetched. */
+export type TokenVerifier = (token: string) => Promise<TokenHolder>
+
+/**
+ * A verifier of JSON Web Tokens. Each kind of key has exactly one algorithm, HS256 for the secret and RS256 for the key
+ * set, so that neither `none` nor a public key used as a secret is ever taken. A token must expire and name a subject.
+ */
+export function tokenVerifier(config: JwtConfig): TokenVerifier {
+  const { secret, jwksUrl } = config
+  const options = {
+    requiredClaims: ['exp', 'sub'],
+    clockTolerance: 5,
+    ...(config.issuer === undefined ? {} : { issuer: config.issuer }),
+    ...(config.audience === undefined ? {} : { audience: config.audience }),
+  }
+  const shared = secret === undefined ? undefined : new TextEncoder().encode(secret)
+  const remote =
+    jwksUrl === undefined
+      ? undefined
+      : createRemoteJWKSet(new URL(jwksUrl), { timeoutDuration: 3_000, cooldownDuration: 10_000 })
+  return async function verify(token) {
+    try {
+      const algorithm = algorithmOf(token)
+      if (algorithm === 'HS256' && shared !== undefined) {
+        return holderOf(await jwtVerify(token, shared, { ...options, algorithms: ['HS256'] }), config)
+      }
+      if (algorithm === 'RS256' && remote !== undefined) {
+        return holderOf(await jwtVerify(token, remote, { ...options, algorithms: ['RS256'] }), config)
+      }
+      throw new RouteMQError('UNAUTHENTICATED', 'the token is signed in a way that is not accepted here')
+    } catch (error) {
+      throw refusal(error)
+    }
+  }
+}
+
+function algorithmOf(token: string): unknown {
+  const [header = ''] = token.split('.', 1)
+  try {
+    const parsed: unknown = JSON.parse(Buffer.from(header, 'base64url').toString('utf8'))
+    return typeof parsed === 'object' && parsed !== null && 'alg' in parsed ? parsed.alg : undefined
+  } catch {
+    return undefined // not a token at all; refused like any other algorithm
+  }
+}
+
+function holderOf({ payload }: { payload: Record<string, unknown> }, config: JwtConfig): TokenHolder {
+  const claim = payload[config.scopeClaim ?? 'scope']
+  const granted = Array.isArray(claim) ? claim : typeof claim === 'string' ? claim.split(' ') : []
+  const scope = [...KEY_SCOPES].reverse().find((known) => granted.includes(known))
+  if (scope === undefined) throw new RouteMQError('FORBIDDEN', 'the token grants none of read, write, admin')
+  return { name: `jwt:${String(payload.sub).slice(0, 100)}`, scope }
+}
+
+function refusal(error: unknown): RouteMQError {
+  if (error instanceof RouteMQError) return error
+  if (error instanceof errors.JWTExpired) {
+    return new RouteMQError('UNAUTHENTICATED', 'the token has expired', { cause: error })
+  }
+  // A key set that cannot be reached is no fault of the caller, who may try again.
+  const unreachable = error instanceof errors.JWKSTimeout || error instanceof TypeError || isBareJoseError(error)
+  if (unreachable)
+    return new RouteMQError('JWKS_UNAVAILABLE', 'the keys of the tokens cannot be fetched', { cause: error })
+  return new RouteMQError('UNAUTHENTICATED', 'the token is not valid', { cause: error })
+}
+
+/** jose throws its base class where the address of the key set answers anything but 200 and JSON. */
+function isBareJoseError(error: unknown): boolean {
+  return error instanceof errors.JOSEError && error.code === 'ERR_JOSE_GENERIC'
+}

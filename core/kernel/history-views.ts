@@ -1,0 +1,100 @@
+import type { ReadingRecord } from '../database/readings/reading.js'
+import type { AuditRecord, EventRecord, LogFilter } from '../database/repositories/log-repositories.js'
+import type { Store } from '../database/store.js'
+import type { Page, ReadingQuery, SidecarServices } from '../http/services.js'
+import { RouteMQError } from '../support/errors.js'
+
+/** What the database keeps, as the sidecar shows it. */
+export function historyViews(store: Store): Pick<SidecarServices, 'readings' | 'events' | 'audit'> {
+  return {
+    readings: {
+      async page(query) {
+        const { readings, next } = await store.readings.query({
+          ...readingFilter(query),
+          limit: query.limit,
+          ...(query.cursor === undefined ? {} : { cursor: query.cursor }),
+        })
+        return { items: readings.map(readingView), next }
+      },
+      async buckets({ bucket, tz, ...query }) {
+        const { device_id, point } = query
+        if (device_id === undefined || point === undefined) throw needs('device_id and point')
+        const { from = 0, to = Date.now() } = query
+        const records = await store.readings.buckets({
+          device_id,
+          point,
+          from: millisToMicros(from),
+          to: millisToMicros(to),
+          every: bucket,
+          tz,
+        })
+        return records.map((record) => ({ ...record, device_id, point }))
+      },
+    },
+    events: async (query) => pageOf(await store.events.list(logFilter(query)), query.limit, eventView),
+    audit: async (query) => pageOf(await store.audit.list(logFilter(query)), query.limit, auditView),
+  }
+}
+
+function readingFilter(query: ReadingQuery) {
+  const { device_id, point, register_type, address, from, to, min, max } = query
+  return {
+    ...(device_id === undefined ? {} : { device_id }),
+    ...(point === undefined ? {} : { point }),
+    ...(address === undefined ? {} : { block: { register_type: register_type ?? ('holding' as const), address } }),
+    ...(from === undefined ? {} : { from: millisToMicros(from) }),
+    ...(to === undefined ? {} : { to: millisToMicros(to) }),
+    ...(min === undefined ? {} : { min }),
+    ...(max === undefined ? {} : { max }),
+  }
+}
+
+function readingView({ time, timestamp: _, ...reading }: ReadingRecord) {
+  return { ...reading, value: reading.value as string | number | boolean | null, timestamp: time }
+}
+
+interface LogQuery {
+  readonly device_id?: string
+  readonly kind?: string
+  readonly from?: number
+  readonly to?: number
+  readonly limit: number
+  readonly cursor?: string
+}
+
+function logFilter({ device_id, kind, from, to, limit, cursor }: LogQuery): LogFilter {
+  const before = cursor === undefined ? undefined : Number(cursor)
+  if (before !== undefined && !Number.isSafeInteger(before)) {
+    throw new RouteMQError('REQUEST_INVALID', 'cursor is not one that a page gave', { details: { field: 'cursor' } })
+  }
+  return {
+    limit,
+    ...(device_id === undefined ? {} : { device_id }),
+    ...(kind === undefined ? {} : { kind }),
+    ...(from === undefined ? {} : { fromUs: millisToMicros(from) }),
+    ...(to === undefined ? {} : { toUs: millisToMicros(to) }),
+    ...(before === undefined ? {} : { before }),
+  }
+}
+
+/** A full page may have a following one; its cursor is the id of the last entry. */
+function pageOf<R extends { readonly id: number }, V>(rows: readonly R[], limit: number, view: (row: R) => V): Page<V> {
+  const last = rows.at(-1)
+  return { items: rows.map(view), next: last !== undefined && rows.length === limit ? String(last.id) : null }
+}
+
+function eventView({ time, ...event }: EventRecord) {
+  return { ...event, timestamp: time }
+}
+
+function auditView({ time, ...record }: AuditRecord) {
+  return { ...record, timestamp: time }
+}
+
+function needs(fields: string): RouteMQError {
+  return new RouteMQError('REQUEST_INVALID', `${fields} must be given`, { details: { fields } })
+}
+
+function millisToMicros(ms: number): number {
+  return Math.round(ms * 1_000)
+}

@@ -1,0 +1,154 @@
+import { randomUUID } from 'node:crypto'
+import { isFaultOfRow } from '../database/connection-errors.js'
+import type { EntryInput } from '../database/repositories/log-repositories.js'
+import type { Logger } from '../observability/logger.js'
+import type { Spool } from '../spool/spool.js'
+import { type Clock, systemClock } from '../support/clock.js'
+import { RouteMQError } from '../support/errors.js'
+
+export interface JournalOptions<Entry extends EntryInput> {
+  /** What it keeps, for logs: `audit`. */
+  readonly name: string
+  readonly spool: Spool
+  /** True while the database takes rows. */
+  readonly writable: () => boolean
+  /** Writes each entry once, by its id. */
+  readonly write: (entries: readonly Entry[]) => Promise<void>
+  readonly logger: Logger
+  readonly clock?: Clock
+  /** Milliseconds until entries that wait are tried again though nothing said that the database is back. @default 1,000 */
+  readonly retryMs?: number
+}
+
+const REPLAY_BATCH = 500
+/** Entries kept in memory while neither database nor disk takes any. */
+const UNKEPT = 1_000
+
+/**
+ * Rows that must outlive the absence of the database: written to it, or to the spool while it is away, and moved over
+ * when it is back. `put` resolves when the entry is durable in one of the two. An entry has its id and time before it is
+ * written anywhere, so that one whose answer was lost is there once.
+ */
+export class Journal<Entry extends EntryInput> {
+  readonly #options: JournalOptions<Entry>
+  readonly #clock: Clock
+  #replaying: Promise<void> | undefined
+  #cancelRetry: (() => void) | undefined
+  #stopped = false
+  /** What found no place; put first as soon as there is one. */
+  #unkept: Entry[] = []
+
+  constructor(options: JournalOptions<Entry>) {
+    this.#options = options
+    this.#clock = options.clock ?? systemClock
+  }
+
+  /** Entries that wait for the database. */
+  get waiting(): number {
+    return this.#options.spool.count
+  }
+
+  /**
+   * Before a fact is made that must be kept: undefined where it will be, else an attempt to keep what could not be kept
+   * so far.
+   *
+   * @throws AUDIT_UNAVAILABLE
+   */
+  ready(): Promise<void> | undefined {
+    return this.#unkept.length === 0 ? undefined : this.#catchUp()
+  }
+
+  /** Rejects where it can be kept nowhere; it is then kept as soon as it can be, while the process lives. */
+  async put(given: Entry): Promise<void> {
+    const entry = { id: randomUUID(), at: this.#clock.now(), ...given }
+    try {
+      await this.ready()
+      await this.#keep(entry)
+    } catch (error) {
+      if (this.#unkept.length < UNKEPT) this.#unkept.push(entry)
+      throw error
+    }
+  }
+
+  /** Moves what waits into the database. Call when it is back; safe to call at any time. */
+  replay(): Promise<void> {
+    this.#replaying ??= this.#replay()
+    return this.#replaying
+  }
+
+  /** Ends the move that is under way; what waits stays in the spool for the next life. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    this.#cancelRetry?.()
+    await this.#replaying
+  }
+
+  async #keep(entry: Entry): Promise<void> {
+    const { spool, writable, logger, name } = this.#options
+    // What waits goes first, so that the database sees entries in their order.
+    if (writable() && spool.count === 0) {
+      try {
+        return await this.#options.write([entry])
+      } catch (error) {
+        logger.warn({ error, journal: name }, 'the database did not take an entry; it waits in the spool')
+      }
+    }
+    await spool.append([Buffer.from(JSON.stringify(entry))])
+    if (writable()) void this.replay()
+  }
+
+  async #catchUp(): Promise<void> {
+    const { name } = this.#options
+    try {
+      // Twice at once is harmless: an entry is there once, by its id.
+      for (let entry = this.#unkept[0]; entry !== undefined; entry = this.#unkept[0]) {
+        await this.#keep(entry)
+        if (this.#unkept[0] === entry) this.#unkept.shift()
+      }
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause)
+      throw new RouteMQError('AUDIT_UNAVAILABLE', `Neither the database nor the disk takes the ${name}: ${why}`, {
+        cause,
+      })
+    }
+  }
+
+  async #replay(): Promise<void> {
+    const { spool, writable, logger, name } = this.#options
+    try {
+      while (spool.count > 0 && writable() && !this.#stopped) {
+        const batch = await spool.peek(REPLAY_BATCH)
+        const last = batch.at(-1)
+        if (last === undefined) break
+        await this.#write(batch.map(({ data }) => JSON.parse(data.toString()) as Entry))
+        await spool.ack(last.position)
+      }
+    } catch (error) {
+      logger.warn({ error, journal: name }, 'entries go on waiting in the spool')
+      this.#retryLater()
+    } finally {
+      // Before anything else runs: an entry that came meanwhile must start a move of its own.
+      this.#replaying = undefined
+    }
+  }
+
+  /** Writes them together, or one by one where the database refuses one of them; that one goes to the log instead. */
+  async #write(entries: readonly Entry[]): Promise<void> {
+    const { write, logger, name } = this.#options
+    try {
+      await write(entries)
+    } catch (error) {
+      if (!isFaultOfRow(error)) throw error
+      if (entries.length === 1)
+        logger.error({ error, entry: entries[0], journal: name }, 'the database refuses an entry')
+      else for (const entry of entries) await this.#write([entry])
+    }
+  }
+
+  #retryLater(): void {
+    this.#cancelRetry?.()
+    if (this.#stopped) return
+    const again = () => void this.replay()
+    this.#cancelRetry = this.#clock.after(this.#options.retryMs ?? 1_000, again, { unref: true })
+  }
+}

@@ -1,0 +1,38 @@
+import type { LiveEvent } from '../http/services.js'
+import type { FieldEvent } from '../modbus/field-event.js'
+import type { Sample, SampleSink } from '../poller/sample.js'
+
+/** Values and states as they happen, for those who listen just now. Nothing is kept and nothing is made while nobody does. */
+export class LiveFeed {
+  readonly #listeners = new Set<(event: LiveEvent) => void>()
+
+  /** Returns what ends the subscription. */
+  readonly subscribe = (listener: (event: LiveEvent) => void): (() => void) => {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  state(event: FieldEvent): void {
+    const { type: kind, ...facts } = event
+    this.#emit({ type: 'state', kind, device_id: null, ...facts })
+  }
+
+  /** A sink that shows samples and hands them on. */
+  before(sink: SampleSink | undefined): SampleSink {
+    return {
+      accept: async (samples) => {
+        if (this.#listeners.size > 0) for (const sample of samples) this.#show(sample)
+        await sink?.accept(samples)
+      },
+    }
+  }
+
+  #show({ device_id, block, points }: Sample): void {
+    for (const point of points) this.#emit({ type: 'value', device_id, ...point })
+    if (points.length === 0) this.#emit({ type: 'value', ...block })
+  }
+
+  #emit(event: LiveEvent): void {
+    for (const listener of this.#listeners) listener(event)
+  }
+}

@@ -1,0 +1,360 @@
+import type { AuditInput } from '../database/repositories/log-repositories.js'
+import type { DeviceService, TargetService } from '../http/services.js'
+import { deviceView } from '../http/views.js'
+import type { DeviceInput, DeviceRecord, TargetInput, TargetRecord } from '../modbus/device-record.js'
+import { normalizeDevice, updateDevice } from '../modbus/device-schema.js'
+import { checkBusConflict } from '../modbus/endpoint.js'
+import type { Actor } from '../modbus/field.js'
+import { type DeviceProfile, expandProfile } from '../modbus/profile.js'
+import { normalizeTarget, updateTarget } from '../modbus/target-schema.js'
+import type { Logger } from '../observability/logger.js'
+import { redactRecord } from '../observability/redact.js'
+import type { Clock } from '../support/clock.js'
+import { RouteMQError } from '../support/errors.js'
+import type { PlantDefinition } from './create-app.js'
+
+/** The tables that the plant lives in; the database implements it. */
+export interface PlantTables {
+  readonly devices: {
+    list(): Promise<readonly DeviceRecord[]>
+    insert(input: DeviceInput): Promise<unknown>
+    update(deviceId: string, patch: Partial<Omit<DeviceInput, 'device_id'>>): Promise<unknown>
+    /** Writes the first devices, once in the life of the database. True where it did. */
+    seed(inputs: readonly DeviceInput[]): Promise<boolean>
+  }
+  readonly targets: {
+    list(): Promise<readonly TargetRecord[]>
+    insert(input: TargetInput): Promise<TargetRecord>
+    update(id: number, patch: Partial<Omit<TargetInput, 'device_id'>>): Promise<unknown>
+    seed(inputs: readonly TargetInput[]): Promise<boolean>
+  }
+  /** Changes whenever somebody, also by hand, changes devices or targets. */
+  readonly revision: { current(): Promise<string> }
+}
+
+export interface PlantOptions {
+  /** What the application's own file says. */
+  readonly file: PlantDefinition
+  /** The tables while the database can be used; undefined otherwise. */
+  readonly tables: () => PlantTables | undefined
+  /** Makes a change real: buses, poller. Gets everything, each time. */
+  readonly apply: (devices: readonly DeviceRecord[], targets: readonly TargetRecord[]) => void
+  readonly gateways: DeviceService['gateways']
+  /** Profiles that a new device may name; read again for each. @default none */
+  readonly profiles?: () => Promise<ReadonlyMap<string, DeviceProfile>>
+  /** Who changed what. Awaited before the caller gets its answer. */
+  readonly audit: (entry: AuditInput) => Promise<void>
+  /** Refuses a target that its bus cannot carry. */
+  readonly checkLoad?: (target: TargetRecord, options: { readonly force: boolean }) => void
+  /** A record as it is in force here: the virtual device of demo mode has its address from the run, not from the record. */
+  readonly relocate: (device: DeviceRecord) => DeviceRecord
+  readonly logger: Logger
+  readonly clock: Clock
+}
+
+/** Direct edits in the database show within 5 s. */
+const WATCH_EVERY_MS = 2_000
+
+/**
+ * The devices and polling targets of this installation. They live in the database; while it is away at the start, the
+ * application's file is used as it stands, and while it goes away later, what was last read.
+ */
+export class Plant {
+  readonly #options: PlantOptions
+  /** As kept; {@link #devices} is the same with demo addresses put right. A change starts from what is kept. */
+  #kept: readonly DeviceRecord[] = []
+  #devices: readonly DeviceRecord[] = []
+  #targets: readonly TargetRecord[] = []
+  #revision: string | undefined
+  #source: 'file' | 'database' = 'file'
+  #cancelWatch: (() => void) | undefined
+  #stopped = false
+
+  readonly devices: DeviceService
+  readonly targets: TargetService
+
+  constructor(options: PlantOptions) {
+    this.#options = options
+    this.devices = this.#deviceService()
+    this.targets = this.#targetService()
+  }
+
+  get source(): 'file' | 'database' {
+    return this.#source
+  }
+
+  /** What a person should know about devices that are not as the application's file says. */
+  get warnings(): string[] {
+    const idle = this.#devices.filter((device) => device.options.virtual === true && !device.is_active)
+    const moved = this.#options.file.devices.filter((input) => {
+      const kept = this.#kept.find(({ device_id }) => device_id === input.device_id)
+      const wanted = normalizeDevice(input)
+      return kept !== undefined && (kept.host !== wanted.host || kept.port !== wanted.port || kept.path !== wanted.path)
+    })
+    const names = (devices: readonly { readonly device_id: string }[]) =>
+      devices.map(({ device_id }) => device_id).join(', ')
+    return [
+      ...(idle.length === 0
+        ? []
+        : [`${names(idle)}: devices of demo mode, not active without it; set PLANT_HOST for real ones`]),
+      ...(moved.length === 0
+        ? []
+        : [`${names(moved)}: another address in the application's file than in the database; the database holds`]),
+    ]
+  }
+
+  /** Every device as it is in force. */
+  get records(): readonly DeviceRecord[] {
+    return this.#devices
+  }
+
+  /** @throws DEVICE_UNKNOWN */
+  need(deviceId: string): void {
+    this.#device(deviceId)
+  }
+
+  async start(): Promise<void> {
+    this.#useFile()
+    await this.#refresh()
+    this.#watch()
+  }
+
+  stop(): void {
+    this.#stopped = true
+    this.#cancelWatch?.()
+  }
+
+  #useFile(): void {
+    const { file, clock } = this.#options
+    this.#source = 'file'
+    this.#setForce(
+      file.devices.map((input) => normalizeDevice(input, clock.now())),
+      (file.targets ?? []).map((input, index) => normalizeTarget(input, index + 1, clock.now())),
+    )
+  }
+
+  /** Reads the tables if they changed. While they cannot be read, what is in force stays in force. */
+  async #refresh(force = false): Promise<void> {
+    const tables = this.#options.tables()
+    if (tables === undefined) return
+    try {
+      if (this.#source === 'file') await this.#seed(tables)
+      const revision = await tables.revision.current()
+      if (!force && this.#source === 'database' && revision === this.#revision) return
+      const [devices, targets] = await Promise.all([tables.devices.list(), tables.targets.list()])
+      this.#revision = revision
+      this.#source = 'database'
+      this.#setForce(
+        devices.filter((device) => this.#isValid(`device ${device.device_id}`, () => updateDevice(device, {}))),
+        targets.filter((target) => this.#isValid(`polling target ${target.id}`, () => updateTarget(target, {}))),
+      )
+    } catch (error) {
+      this.#options.logger.warn({ error }, 'devices could not be read from the database; the known ones stay in force')
+    }
+  }
+
+  async #seed({ devices, targets }: PlantTables): Promise<void> {
+    const { file, clock, logger } = this.#options
+    // Checked first, so that a mistake in the file is found here and not row by row later.
+    const records = file.devices.map((input) => settable(normalizeDevice(input, clock.now())))
+    const wanted = (file.targets ?? []).map((input) => settable(normalizeTarget(input, 0, clock.now())))
+    if (await devices.seed(records))
+      logger.info({ devices: records.length }, 'devices of the application copied to the database')
+    await targets.seed(wanted.map(({ id: _, ...target }) => target))
+  }
+
+  #setForce(devices: readonly DeviceRecord[], targets: readonly TargetRecord[]): void {
+    const { relocate, apply } = this.#options
+    this.#kept = devices
+    this.#devices = devices.map(relocate)
+    this.#targets = targets
+    apply(this.#devices, this.#targets)
+  }
+
+  /** A row edited by hand may be wrong; it is left out and named, its neighbours work. */
+  #isValid(what: string, check: () => unknown): boolean {
+    try {
+      check()
+      return true
+    } catch (error) {
+      this.#options.logger.error({ error }, `${what} in the database is not valid and is left out`)
+      return false
+    }
+  }
+
+  #watch(): void {
+    if (this.#stopped) return
+    this.#cancelWatch = this.#options.clock.after(
+      WATCH_EVERY_MS,
+      () => void this.#refresh().finally(() => this.#watch()),
+      { unref: true },
+    )
+  }
+
+  /** The tables, for a change that must be kept. */
+  #writable(): PlantTables {
+    const tables = this.#options.tables()
+    if (tables !== undefined && this.#source === 'database') return tables
+    throw new RouteMQError(
+      'DATABASE_UNAVAILABLE',
+      'devices and targets can only be changed while the database is there',
+    )
+  }
+
+  #device(id: string): DeviceRecord {
+    const device = this.#devices.find(({ device_id }) => device_id === id)
+    if (device !== undefined) return device
+    throw new RouteMQError('DEVICE_UNKNOWN', `there is no device ${JSON.stringify(id)}`, { details: { device_id: id } })
+  }
+
+  #target(id: number): TargetRecord {
+    const target = this.#targets.find((candidate) => candidate.id === id)
+    if (target !== undefined) return target
+    throw new RouteMQError('TARGET_UNKNOWN', `there is no polling target ${id}`, { details: { id } })
+  }
+
+  async #replaceDevice(
+    action: string,
+    actor: Actor,
+    id: string,
+    change: (device: DeviceRecord) => DeviceRecord,
+  ): Promise<DeviceRecord> {
+    const tables = this.#writable()
+    this.#device(id)
+    const before = this.#kept.find(({ device_id }) => device_id === id)!
+    const changed = change(before)
+    if (changed.is_active) checkBusConflict(this.#kept, changed)
+    const { device_id, ...patch } = settable(changed)
+    await tables.devices.update(device_id, patch)
+    await this.#refresh(true)
+    const what = difference(before, changed, deviceView)
+    await this.#options.audit({ actor, action, device_id, outcome: 'ok', ...what })
+    return this.#device(id)
+  }
+
+  async #replaceTarget(
+    action: string,
+    actor: Actor,
+    id: number,
+    change: (target: TargetRecord) => TargetRecord,
+    force = false,
+  ): Promise<TargetRecord> {
+    const tables = this.#writable()
+    const before = this.#target(id)
+    const changed = change(before)
+    if (changed.is_active) this.#options.checkLoad?.(changed, { force })
+    const { id: _, device_id: __, ...patch } = settable(changed)
+    await tables.targets.update(id, patch)
+    await this.#refresh(true)
+    const subject = `target/${id}`
+    const { device_id } = changed
+    await this.#options.audit({ actor, action, device_id, subject, outcome: 'ok', ...difference(before, changed) })
+    return this.#target(id)
+  }
+
+  #deviceService(): DeviceService {
+    const { clock } = this.#options
+    return {
+      list: async (filter) => this.#devices.filter(({ is_active }) => is_active || filter?.activeOnly !== true),
+      get: async (id) => this.#device(id),
+      create: async (input: DeviceInput, actor: Actor) => {
+        const tables = this.#writable()
+        const profiles = input.profile === undefined ? undefined : await this.#options.profiles?.()
+        const record = normalizeDevice(expandProfile(input, profiles ?? new Map()), clock.now())
+        if (this.#devices.some(({ device_id }) => device_id === record.device_id)) {
+          throw new RouteMQError('DEVICE_EXISTS', `there is a device ${record.device_id} already`, {
+            details: { device_id: record.device_id },
+          })
+        }
+        checkBusConflict(this.#kept, record)
+        await tables.devices.insert(settable(record))
+        await this.#refresh(true)
+        const { device_id } = record
+        await this.#options.audit({
+          actor,
+          action: 'device.create',
+          device_id,
+          outcome: 'ok',
+          after: redactRecord(settable(deviceView(record))),
+        })
+        return this.#device(record.device_id)
+      },
+      update: (id, changes, actor) =>
+        this.#replaceDevice('device.update', actor, id, (device) => updateDevice(device, changes, clock.now())),
+      remove: async (id, actor) => {
+        await this.#replaceDevice('device.remove', actor, id, (device) =>
+          updateDevice(device, { is_active: false }, clock.now()),
+        )
+      },
+      activate: (id, actor) =>
+        this.#replaceDevice('device.activate', actor, id, (device) =>
+          updateDevice(device, { is_active: true }, clock.now()),
+        ),
+      reload: async () => {
+        await this.#refresh(true)
+        return this.#devices.filter(({ is_active }) => is_active).map(({ device_id }) => device_id)
+      },
+      gateways: this.#options.gateways,
+    }
+  }
+
+  #targetService(): TargetService {
+    const { clock, checkLoad } = this.#options
+    return {
+      list: async (filter) => {
+        if (filter?.deviceId !== undefined) this.#device(filter.deviceId)
+        return this.#targets.filter(
+          ({ is_active, device_id }) =>
+            (is_active || filter?.activeOnly !== true) &&
+            (filter?.deviceId === undefined || filter.deviceId === device_id),
+        )
+      },
+      get: async (id) => this.#target(id),
+      create: async (input: TargetInput, actor: Actor, options) => {
+        const tables = this.#writable()
+        const record = normalizeTarget(input, 0, clock.now())
+        this.#device(record.device_id)
+        if (record.is_active) checkLoad?.(record, { force: options?.force ?? false })
+        const { id: _, ...fresh } = settable(record)
+        const { id } = await tables.targets.insert(fresh)
+        await this.#refresh(true)
+        const { device_id } = record
+        const subject = `target/${id}`
+        await this.#options.audit({ actor, action: 'target.create', device_id, subject, outcome: 'ok', after: fresh })
+        return this.#target(id)
+      },
+      update: (id, changes, actor, options) =>
+        this.#replaceTarget(
+          'target.update',
+          actor,
+          id,
+          (target) => updateTarget(target, changes, clock.now()),
+          options?.force,
+        ),
+      remove: async (id, actor) => {
+        await this.#replaceTarget('target.remove', actor, id, (target) =>
+          updateTarget(target, { is_active: false }, clock.now()),
+        )
+      },
+      activate: (id, actor) =>
+        this.#replaceTarget('target.activate', actor, id, (target) =>
+          updateTarget(target, { is_active: true }, clock.now()),
+        ),
+    }
+  }
+}
+
+/** The fields that a change touched, before and after; never the private key of a TLS device. */
+function difference<T extends object>(before: T, after: T, view: (record: T) => T = (record) => record) {
+  const changed = (Object.keys(after) as (keyof T & string)[]).filter(
+    (field) => field !== 'updated_at' && JSON.stringify(before[field]) !== JSON.stringify(after[field]),
+  )
+  const only = (record: T) => redactRecord(Object.fromEntries(changed.map((field) => [field, record[field]])))
+  return { before: only(view(before)), after: only(view(after)) }
+}
+
+/** A record without the times that the table keeps itself. */
+function settable<T extends { readonly created_at: string; readonly updated_at: string }>(record: T) {
+  const { created_at: _, updated_at: __, ...rest } = record
+  return rest
+}

@@ -1,0 +1,59 @@
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { processMark } from '../support/process-start.js'
+
+/** What runs where, for commands and scripts: `.routemq/run.json`, readable by its owner only because of the token. */
+export interface RunFile {
+  readonly pid: number
+  /** Which of all processes that ever had this number it is, where the system tells; written with the file. */
+  readonly process?: string
+  readonly version: string
+  readonly mode: 'demo' | 'normal'
+  /** ISO 8601 UTC. */
+  readonly started_at: string
+  readonly broker: { readonly url: string; readonly embedded: boolean }
+  readonly http: { readonly url: string; readonly token: string } | null
+  /** Where it keeps things, without secrets; not there without a database. */
+  readonly database?: string
+  readonly device: { readonly host: string; readonly port: number } | null
+}
+
+export function runFilePath(runDir: string): string {
+  return join(runDir, 'run.json')
+}
+
+export function writeRunFile(runDir: string, run: RunFile): void {
+  mkdirSync(runDir, { recursive: true, mode: 0o700 })
+  const path = runFilePath(runDir)
+  // Written beside and renamed, so that a reader never sees half a file; the mode is set before there is a secret in it.
+  const fresh = `${path}.${process.pid}`
+  writeFileSync(fresh, `${JSON.stringify({ ...run, process: processMark(run.pid) }, null, 2)}\n`, { mode: 0o600 })
+  renameSync(fresh, path)
+}
+
+/** The running product, or undefined where none runs: no file, or a file whose process is gone. */
+export function readRunFile(runDir: string): RunFile | undefined {
+  let run: RunFile
+  try {
+    run = JSON.parse(readFileSync(runFilePath(runDir), 'utf8')) as RunFile
+  } catch {
+    return undefined
+  }
+  return isAlive(run) ? run : undefined
+}
+
+export function removeRunFile(runDir: string): void {
+  rmSync(runFilePath(runDir), { force: true })
+}
+
+/** After a loss of power the file is still there, and its number may be that of a stranger. */
+function isAlive(run: RunFile): boolean {
+  try {
+    process.kill(run.pid, 0)
+  } catch (error) {
+    // EPERM: it lives and belongs to somebody else.
+    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return false
+  }
+  const mark = processMark(run.pid)
+  return mark !== 'gone' && (mark === undefined || run.process === undefined || mark === run.process)
+}

@@ -1,0 +1,279 @@
+import { join } from 'node:path'
+import type { Config } from '../config/config.js'
+import { AppConnections } from '../database/app-database.js'
+import type { AppDatabase } from '../database/app-tables.js'
+import { Ingest } from '../database/ingest.js'
+import { isDriverMissing, openDatabase } from '../database/open.js'
+import type { AuditInput, EventInput } from '../database/repositories/log-repositories.js'
+import { Retention } from '../database/retention.js'
+import type { Store } from '../database/store.js'
+import { GatewayStore } from '../delivery/gateway-store.js'
+import { MemoryStore } from '../delivery/memory-store.js'
+import { KeyRing } from '../http/key-ring.js'
+import type { SidecarServices } from '../http/services.js'
+import type { FieldPort } from '../modbus/field.js'
+import type { WriteAudit, WriteAuditRecord } from '../modbus/write-audit.js'
+import { Outbox } from '../mqtt/outbox.js'
+import type { Logger } from '../observability/logger.js'
+import { Spool } from '../spool/spool.js'
+import type { Clock } from '../support/clock.js'
+import type { GatewayServices } from '../workers/services.js'
+import type { LeaseBook } from './bus-leases.js'
+import type { App } from './create-app.js'
+import { deadLetterService, type Rerun } from './dead-letter-service.js'
+import { historyViews } from './history-views.js'
+import { Journal } from './journal.js'
+import { LeaseFiles } from './lease-files.js'
+import type { PlantTables } from './plant.js'
+import { auditEntry, storable } from './records.js'
+
+interface Parts {
+  readonly config: Config
+  readonly logger: Logger
+  readonly warnings: readonly string[]
+  readonly spools: readonly Spool[]
+  readonly outbox: Outbox
+  readonly connections: AppConnections
+  /** Stands in for all that follows where there is no database. */
+  readonly memory?: MemoryStore
+  readonly store?: Store
+  readonly audit?: Journal<AuditInput>
+  readonly events?: Journal<EventInput>
+  readonly ingest?: Ingest
+  readonly kept?: GatewayStore
+  readonly retention?: Retention
+  readonly keys?: KeyRing
+}
+
+export interface StorageOptions {
+  readonly app: App
+  readonly config: Config
+  readonly logger: Logger
+  readonly clock: Clock
+}
+
+const MEBIBYTE = 1_048_576
+
+/** Everything that keeps something: the database, and the spools that stand in for it and for the broker. */
+export class Storage {
+  readonly #parts: Parts
+  readonly outbox: Outbox
+  /** Takes samples of the poller; undefined without a database. */
+  readonly ingest: Ingest | undefined
+
+  private constructor(parts: Parts) {
+    this.#parts = parts
+    this.outbox = parts.outbox
+    this.ingest = parts.ingest
+    parts.store?.onState((state) => {
+      if (state.name !== 'ok') return
+      void parts.audit?.replay()
+      void parts.events?.replay()
+    })
+  }
+
+  static async open({ app, config, logger, clock }: StorageOptions): Promise<Storage> {
+    const warnings: string[] = []
+    const { instance, dataDir } = config.app
+    const store = await openDatabase(config.database, {
+      logger,
+      clock,
+      instance,
+      appMigrationsDir: join(app.root, app.folders.migrations),
+    }).catch((error: unknown) => {
+      // Commands, polling and publishing need no database; saying how to mend it is better than not starting.
+      if (!isDriverMissing(error)) throw error
+      warnings.push((error as Error).message)
+      return undefined
+    })
+    const spools: Spool[] = []
+    const spool = async (name: string, maxBytes: number) => {
+      try {
+        const opened = await Spool.open({ dir: join(dataDir, 'spool', name), maxBytes, logger })
+        spools.push(opened)
+        return opened
+      } catch (error) {
+        // A start that ends here must not be kept alive by what is open already.
+        await Promise.all(spools.map((open) => open.close()))
+        await store?.close()
+        throw error
+      }
+    }
+    const outbox = new Outbox({ spool: await spool('outbox', config.mqtt.outboxBytes), logger, clock })
+    const connections = new AppConnections(config.database)
+    const base = { config, logger, warnings, spools, outbox, connections }
+    if (store === undefined) return new Storage({ ...base, memory: new MemoryStore() })
+
+    const writable = () => store.state.name === 'ok'
+    const audit = new Journal<AuditInput>({
+      name: 'audit',
+      spool: await spool('audit', 64 * MEBIBYTE),
+      writable,
+      write: (entries) => store.audit.append(entries),
+      logger,
+      clock,
+    })
+    const events = new Journal<EventInput>({
+      name: 'events',
+      spool: await spool('events', 16 * MEBIBYTE),
+      writable,
+      write: (entries) => store.events.append(entries),
+      logger,
+      clock,
+    })
+    const ingest = new Ingest({
+      store,
+      spool: await spool('readings', config.keep.spoolBytes),
+      logger,
+      clock,
+      instance,
+    })
+    const kept = new GatewayStore({
+      tables: { deadLetters: store.deadLetters, parked: store.parked, claims: store.idempotency },
+      spool: await spool('delivery', 256 * MEBIBYTE),
+      owner: ingest.source,
+      logger,
+      clock,
+    })
+    await kept.start()
+    const retention = new Retention({
+      store,
+      logger,
+      clock,
+      dataDir,
+      limits: config.keep,
+      minFree: config.keep.minFree,
+      onDisk: (reason) => (reason === undefined ? ingest.resume() : ingest.suspend(reason)),
+    })
+    retention.start()
+    const keys = new KeyRing({
+      table: () => (writable() ? store.keys : undefined),
+      file: join(dataDir, 'api-keys.json'),
+      clock,
+      logger,
+    })
+    await keys.start()
+    return new Storage({ ...base, store, audit, events, ingest, kept, retention, keys })
+  }
+
+  /** What the gateway does for one worker. */
+  servicesFor(worker: string, field: FieldPort): GatewayServices {
+    const { kept, memory } = this.#parts
+    if (kept === undefined) return { field, store: memory!, outbox: this.outbox, takeOver: async () => [] }
+    return {
+      field: kept.guardField(field),
+      store: kept.forWorker(worker),
+      outbox: this.outbox,
+      takeOver: (routes) => kept.takeOver(worker, new Set(routes)),
+    }
+  }
+
+  workerLost(worker: string): void {
+    this.#parts.kept?.workerLost(worker)
+  }
+
+  /** The application's tables, for route code and HTTP routes that run in this process. */
+  get appTables(): AppDatabase {
+    return this.#parts.connections.db
+  }
+
+  get durable(): boolean {
+    return this.#parts.kept !== undefined
+  }
+
+  /** Why readings are not stored, while they are not. */
+  get notStoring(): string | undefined {
+    return this.#parts.retention?.diskReason
+  }
+
+  /** Of every write and every refusal; before a write it says whether there is a place for them. */
+  get writeAudit(): WriteAudit {
+    const { audit } = this.#parts
+    return Object.assign((record: WriteAuditRecord) => this.audit(auditEntry(record)), {
+      ready: () => audit?.ready(),
+    })
+  }
+
+  /** Resolves when the entry is durable; without a database it goes to the log, which is all there is. */
+  async audit(entry: AuditInput): Promise<void> {
+    const { audit, logger } = this.#parts
+    const { request_id } = entry.actor
+    const named = storable(request_id === undefined ? entry : { ...entry, details: { ...entry.details, request_id } })
+    if (audit === undefined) logger.info({ audit: named }, entry.action)
+    else await audit.put(named)
+  }
+
+  event(event: EventInput): void {
+    const { events, logger } = this.#parts
+    events?.put(event).catch((error: unknown) => logger.error({ error, event }, 'an event could not be kept'))
+  }
+
+  /** Who owns which bus: the database server decides, where there is one; else files of this host do. */
+  leaseBook(): LeaseBook {
+    const { store, config } = this.#parts
+    if (store !== undefined && store.dialect !== 'sqlite') return store.leases
+    return new LeaseFiles(join(config.app.dataDir, 'buses'))
+  }
+
+  plantTables(): PlantTables | undefined {
+    const { store } = this.#parts
+    return store?.state.name === 'ok' ? store : undefined
+  }
+
+  database(): { readonly state: 'ok' | 'disconnected' | 'error'; readonly reason?: string } | undefined {
+    const { store } = this.#parts
+    if (store === undefined) return undefined
+    const { name, ...rest } = store.state
+    return { state: name, ...rest }
+  }
+
+  /** Where the database is, without secrets. */
+  get address(): string | undefined {
+    return this.#parts.store?.address
+  }
+
+  describe(): string {
+    const { store, config } = this.#parts
+    if (config.database.kind === 'none') return 'none (DATABASE_URL=none): devices come from the application'
+    if (store === undefined) return 'none: see the warning above'
+    const { state, address } = store
+    return state.name === 'ok' ? address : `${address}: ${state.name}, ${state.reason}`
+  }
+
+  /** @param rerun runs a dead letter again in a worker */
+  sidecarViews(rerun: Rerun): Pick<SidecarServices, 'readings' | 'events' | 'audit' | 'dead' | 'keys'> {
+    const { store, keys } = this.#parts
+    if (store === undefined || keys === undefined) return {}
+    return { ...historyViews(store), dead: deadLetterService(store.deadLetters, rerun), keys }
+  }
+
+  get warnings(): readonly string[] {
+    return this.#parts.warnings
+  }
+
+  stats(): object {
+    const { audit, events, ingest, kept } = this.#parts
+    return {
+      audit_waiting: audit?.waiting ?? 0,
+      events_waiting: events?.waiting ?? 0,
+      outbox: this.outbox.stats(),
+      ...(ingest === undefined ? {} : { ingest: ingest.stats() }),
+      ...(kept === undefined ? {} : { delivery: kept.stats() }),
+    }
+  }
+
+  /** Writes out what is buffered, within `deadlineMs`; what the database does not take stays in the spools. */
+  async close(): Promise<void> {
+    const { ingest, kept, outbox, audit, events, store, spools, retention, keys, connections } = this.#parts
+    await retention?.stop()
+    await keys?.stop()
+    await ingest?.stop()
+    await kept?.stop()
+    await outbox.stop()
+    await audit?.stop()
+    await events?.stop()
+    await Promise.all(spools.map((spool) => spool.close()))
+    await connections.close()
+    await store?.close()
+  }
+}

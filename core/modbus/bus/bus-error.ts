@@ -1,0 +1,45 @@
+import type { TransportFailure } from '../transport/transport.js'
+
+/** Why a bus could not bring an answer: what the wire said, or that the request never got there. */
+export type BusFailure =
+  | TransportFailure
+  /** Its deadline passed while it waited. */
+  | { readonly kind: 'expired' }
+  /** The queue of the device is full. */
+  | { readonly kind: 'overloaded'; readonly limit: number }
+  /** The caller gave up while it waited, or while an answer was on its way. */
+  | { readonly kind: 'cancelled'; readonly sent: boolean }
+  /** When its turn had come it was no longer allowed. */
+  | { readonly kind: 'refused' }
+  /** The bus could not be opened. */
+  | { readonly kind: 'unreachable' }
+  /** The bus is being closed. */
+  | { readonly kind: 'stopped' }
+
+export class BusError extends Error {
+  override readonly name = 'BusError'
+  readonly failure: BusFailure
+
+  constructor(message: string, failure: BusFailure, options?: ErrorOptions) {
+    super(message, options)
+    this.failure = failure
+  }
+
+  /** True where the request provably never reached the wire. */
+  get notSent(): boolean {
+    const { failure } = this
+    switch (failure.kind) {
+      case 'not_sent':
+      case 'expired':
+      case 'refused':
+      case 'overloaded':
+      case 'unreachable':
+      case 'stopped':
+        return true
+      case 'cancelled':
+        return !failure.sent
+      default:
+        return false
+    }
+  }
+}

@@ -1,0 +1,88 @@
+import type { Clock } from '../../support/clock.js'
+import { BusError, type BusFailure } from './bus-error.js'
+import { type BusAnswer, type BusRequest, isWrite } from './bus-request.js'
+import type { JobClass, QueueJob } from './queue.js'
+
+/**
+ * A request on its way through a bus, settled once. A class with few fields: a bus makes thousands a second, and closures
+ * for each would cost more than the queue itself.
+ */
+export class BusJob implements QueueJob {
+  readonly request: BusRequest
+  readonly device: string
+  readonly unit: number
+  readonly kind: JobClass
+  readonly dueAt: number | undefined
+  readonly intervalMs: number | undefined
+  readonly writes: boolean
+  readonly #resolve: (answer: BusAnswer) => void
+  readonly #reject: (error: BusError) => void
+  #cancelDeadline: (() => void) | undefined
+  #onAbort: (() => void) | undefined
+
+  constructor(request: BusRequest, resolve: (answer: BusAnswer) => void, reject: (error: BusError) => void) {
+    this.request = request
+    this.device = request.device
+    this.unit = request.unit
+    this.kind = request.kind
+    this.dueAt = request.dueAt
+    this.intervalMs = request.intervalMs
+    this.writes = isWrite(request.call)
+    this.#resolve = resolve
+    this.#reject = reject
+  }
+
+  /** Calls `leave` when the deadline passes or the caller gives up, until {@link release}. */
+  watch(clock: Clock, leave: (job: BusJob, message: string, failure: BusFailure) => void): void {
+    const { deadline, signal } = this.request
+    if (deadline !== undefined) {
+      const late = () => leave(this, 'the deadline passed in the queue', { kind: 'expired' })
+      this.#cancelDeadline = clock.after(deadline - clock.monotonic(), late)
+    }
+    if (signal !== undefined) {
+      this.#listen(() => leave(this, 'cancelled in the queue', { kind: 'cancelled', sent: false }))
+    }
+  }
+
+  /**
+   * From here on the request is on the wire. A read whose caller gives up is answered at once; the wire goes on, so that
+   * its answer cannot meet another request. A write is waited for: only its end tells its outcome.
+   */
+  sent(): void {
+    if (this.request.signal !== undefined && !this.writes) {
+      this.#listen(() => this.reject(new BusError('cancelled while sent', { kind: 'cancelled', sent: true })))
+    }
+    this.request.onSent?.()
+  }
+
+  /** Takes timer and listener off. */
+  release(): void {
+    this.#cancelDeadline?.()
+    this.#cancelDeadline = undefined
+    if (this.#onAbort === undefined) return
+    this.request.signal?.removeEventListener('abort', this.#onAbort)
+    this.#onAbort = undefined
+  }
+
+  resolve(answer: BusAnswer): void {
+    this.release()
+    this.#resolve(answer)
+  }
+
+  reject(error: BusError): void {
+    this.release()
+    this.#reject(error)
+  }
+
+  /** Milliseconds to wait for the answer: a read no longer than to its deadline; a write in full, or its outcome is lost. */
+  timeoutAt(now: number): number {
+    const { deadline, timeoutMs } = this.request
+    if (deadline === undefined || this.writes) return timeoutMs
+    return Math.max(1, Math.min(timeoutMs, deadline - now))
+  }
+
+  #listen(onAbort: () => void): void {
+    this.#onAbort = onAbort
+    this.request.signal?.addEventListener('abort', onAbort, { once: true })
+  }
+}

@@ -1,0 +1,54 @@
+import type { ModbusAnswer, ModbusCall } from '../transport/transport.js'
+import type { QueueJob } from './queue.js'
+
+/** Settings of one bus; where its devices differ the more careful value holds. Milliseconds. */
+export interface BusSettings {
+  /** On each connection. */
+  readonly inFlight: number
+  readonly connections: number
+  readonly silenceMs: number
+  readonly unitSwitchMs: number
+  readonly lateGraceMs: number
+  /** After an answer, how long a copy of it may come; holds from the next connect on. */
+  readonly copyGraceMs: number
+  readonly idleCloseMs: number
+  readonly connectTimeoutMs: number
+}
+
+export interface BusRequest extends QueueJob {
+  readonly call: ModbusCall
+  readonly timeoutMs: number
+  /** Monotonic milliseconds; past it the request is not sent. */
+  readonly deadline?: number | undefined
+  /** Silence before this request, milliseconds. */
+  readonly delayMs?: number | undefined
+  /** Requests of one class this device may have waiting. */
+  readonly limit: number
+  readonly signal?: AbortSignal | undefined
+  /** Asked when its turn has come: why it may not go to the wire any more. */
+  readonly refusal?: (() => string | undefined) | undefined
+  /** Runs when the request goes to the wire. */
+  readonly onSent?: (() => void) | undefined
+}
+
+export interface BusAnswer extends ModbusAnswer {
+  /** Milliseconds from the first byte to the complete answer. */
+  readonly roundTripMs: number
+  /** Wall clock milliseconds when the answer was complete. */
+  readonly completedAt: number
+}
+
+/** True for calls that change the device; a raw call may. */
+export function isWrite(call: ModbusCall): boolean {
+  switch (call.fc) {
+    case 1:
+    case 2:
+    case 3:
+    case 4:
+    case 17:
+    case 43:
+      return false
+    default:
+      return true
+  }
+}

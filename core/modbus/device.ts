@@ -1,0 +1,396 @@
+import { type Clock, sleep } from '../support/clock.js'
+import { RouteMQError } from '../support/errors.js'
+import { Breaker } from './breaker.js'
+import type { Bus, BusAnswer } from './bus/bus.js'
+import { BusError } from './bus/bus-error.js'
+import type { JobClass } from './bus/queue.js'
+import type { ReadCache } from './cache.js'
+import type { DeviceRecord } from './device-record.js'
+import type { DeviceOptions } from './device-schema.js'
+import { unitOf } from './endpoint.js'
+import type { BlockReading, ReadBlock, RegisterType } from './field.js'
+import type { DeviceState } from './field-event.js'
+import { BUSY, exceptionOf, isUnanswered, toFieldError, verdictOf } from './field-failure.js'
+import type { RequestCounter } from './field-metrics.js'
+import { LearnedRanges } from './planner/learned-ranges.js'
+import { DevicePoints } from './points.js'
+import { Quarantine } from './quarantine.js'
+import type { ModbusCall } from './transport/transport.js'
+
+const READ_FUNCTION: Readonly<Record<RegisterType, 1 | 2 | 3 | 4>> = { coil: 1, discrete: 2, holding: 3, input: 4 }
+const NEVER = new Promise<never>(() => {})
+/** First pause after "server busy"; it doubles up to ten times itself. */
+const BUSY_PAUSE_MS = 100
+
+export interface DeviceContext {
+  readonly bus: Bus
+  readonly cache: ReadCache
+  readonly clock: Clock
+  readonly counter: RequestCounter
+  readonly breaker: { readonly failures: number; readonly recoveryMs: number }
+  readonly onState: (device: Device, state: DeviceState, before: DeviceState) => void
+  readonly onBreaker: (device: Device, state: 'open' | 'closed') => void
+}
+
+export interface Patience {
+  /** Monotonic milliseconds. */
+  readonly deadline?: number | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+export interface PollTiming {
+  readonly kind: 'poll' | 'probe'
+  readonly timeoutMs: number
+  /** Monotonic milliseconds of the slot, and the interval of its grid. */
+  readonly dueAt: number
+  readonly intervalMs: number
+  readonly signal?: AbortSignal | undefined
+}
+
+interface SharedRead {
+  promise: Promise<BlockReading>
+  /** Undefined where the first caller waits whatever happens. */
+  readonly abandon: AbortController | undefined
+  callers: number
+}
+
+/** One unit on a bus: its breaker, its quarantine, its reads. Writes go through the writer, over {@link attempt}. */
+export class Device {
+  readonly record: DeviceRecord
+  readonly options: DeviceOptions
+  readonly unit: number
+  readonly points: DevicePoints
+  readonly breaker: Breaker
+  readonly quarantine = new Quarantine()
+  readonly learned = new LearnedRanges()
+  readonly #context: DeviceContext
+  readonly #shared = new Map<string, SharedRead>()
+  #state: DeviceState = { name: 'unknown' }
+  /** Monotonic milliseconds when a connection last broke under a poll. */
+  #lostAt = Number.NEGATIVE_INFINITY
+  #isGone = false
+
+  constructor(record: DeviceRecord, context: DeviceContext) {
+    this.record = record
+    this.options = record.options as DeviceOptions
+    this.unit = unitOf(record)
+    this.points = new DevicePoints(record)
+    this.breaker = new Breaker(context.breaker)
+    this.#context = context
+  }
+
+  get id(): string {
+    return this.record.device_id
+  }
+
+  get bus(): Bus {
+    return this.#context.bus
+  }
+
+  get state(): DeviceState {
+    return this.#state
+  }
+
+  /** What the cache calls this unit: two devices may be one unit. */
+  get space(): string {
+    return `${this.bus.id}#${this.unit}`
+  }
+
+  /** Whether what goes to this device reaches the unit that the cache calls `space`: a broadcast reaches all of its bus. */
+  reaches(space: string): boolean {
+    return this.broadcast ? space.startsWith(`${this.bus.id}#`) : space === this.space
+  }
+
+  /** Milliseconds an answer to a read on demand or a write may take. */
+  get timeoutMs(): number {
+    return this.record.timeout_ms ?? this.record.timeout * 1_000
+  }
+
+  /** True where unit 0 is everybody and nobody answers. */
+  get broadcast(): boolean {
+    return this.unit === 0 && this.bus.broadcasts
+  }
+
+  /** Milliseconds an answer to a poll may take: at most a second (unless the record says more) and half its interval. */
+  pollTimeoutMs(intervalMs: number): number {
+    return Math.max(1, Math.min(this.record.poll_timeout_ms ?? Math.min(this.timeoutMs, 1_000), intervalMs / 2))
+  }
+
+  /**
+   * Reads for somebody who waits: with the record's time-out and retries. Equal reads that are not on the wire yet are
+   * one request.
+   */
+  async read(block: ReadBlock, patience: Patience = {}): Promise<BlockReading> {
+    this.#refuseBroadcastRead(block)
+    const key = `${block.register_type}:${block.address}:${block.count}`
+    let shared = this.#shared.get(key)
+    if (shared === undefined) {
+      // A signal is dear, and only callers that may leave early can abandon a read.
+      const mayLeave = patience.signal !== undefined || patience.deadline !== undefined
+      const fresh: SharedRead = { abandon: mayLeave ? new AbortController() : undefined, callers: 0, promise: NEVER }
+      const close = () => {
+        if (this.#shared.get(key) === fresh) this.#shared.delete(key)
+      }
+      this.#shared.set(key, fresh)
+      fresh.promise = this.#readWithRetries(block, fresh.abandon?.signal, close).finally(close)
+      shared = fresh
+    }
+    return this.#wait(shared, key, block, patience)
+  }
+
+  /** One attempt of the poller: no retry, no breaker. */
+  async poll(block: ReadBlock, timing: PollTiming): Promise<BlockReading> {
+    this.#refuseBroadcastRead(block)
+    const call = readCall(block)
+    let sentAt = Number.NEGATIVE_INFINITY
+    const sent = () => {
+      sentAt = this.#context.clock.monotonic()
+    }
+    try {
+      const reading = await this.#readOnce(block, call, timing.kind, timing.timeoutMs, timing, sent)
+      this.alive()
+      return reading
+    } catch (error) {
+      if (error instanceof BusError) {
+        if (isUnanswered(error)) this.#unanswered(error, sentAt)
+        else if (verdictOf(error) === 'alive') this.alive()
+      }
+      throw toFieldError(error, {
+        device: this.id,
+        bus: this.bus.id,
+        unit: this.unit,
+        call,
+        timeoutMs: timing.timeoutMs,
+      })
+    }
+  }
+
+  /**
+   * One request through the breaker, for reads on demand and writes.
+   *
+   * @throws BusError as the bus brought it, or RouteMQError BREAKER_OPEN.
+   */
+  async attempt(
+    call: ModbusCall,
+    kind: JobClass,
+    type: string,
+    patience: Patience,
+    onSent?: () => void,
+    refusal?: () => string | undefined,
+  ): Promise<BusAnswer> {
+    const { clock, counter, bus } = this.#context
+    this.#passBreaker()
+    try {
+      const answer = await bus.submit({
+        device: this.id,
+        unit: this.unit,
+        kind,
+        call,
+        timeoutMs: this.timeoutMs,
+        delayMs: this.options.delay_ms,
+        limit: this.options.queue_limit ?? 100,
+        deadline: patience.deadline,
+        signal: patience.signal,
+        onSent,
+        refusal,
+      })
+      counter.succeeded(type, answer.roundTripMs)
+      this.alive()
+      return answer
+    } catch (error) {
+      const verdict = error instanceof BusError ? verdictOf(error) : 'nothing'
+      counter.failed(type, this.toError(error, call).code)
+      if (verdict === 'alive') this.alive()
+      else if (verdict === 'nothing') this.breaker.abstain(clock.monotonic())
+      else this.#fail()
+      throw error
+    }
+  }
+
+  toError(error: unknown, call: ModbusCall): RouteMQError {
+    const { id, unit, timeoutMs } = this
+    return toFieldError(error, { device: id, bus: this.bus.id, unit, call, timeoutMs })
+  }
+
+  /** The device answered somebody: whatever held it back is over. */
+  alive(): void {
+    const wasOpen = this.breaker.state.name !== 'closed'
+    this.breaker.succeed()
+    if (wasOpen) this.#context.onBreaker(this, 'closed')
+    this.quarantine.alive()
+    this.#set('online')
+  }
+
+  /** The fleet has it no more, or has another in its place: what it still reads is no longer cached. */
+  retire(): void {
+    this.#isGone = true
+  }
+
+  /** The bus of this device went away or came back. */
+  busChanged(up: boolean): void {
+    if (!up) this.#set('bus_down')
+    else if (this.#state.name === 'offline' && this.#state.reason === 'bus_down') this.#set('unknown')
+  }
+
+  #unanswered(error: BusError, sentAt: number): void {
+    const now = this.#context.clock.monotonic()
+    if (error.failure.kind === 'lost') {
+      // Requests that one broken connection took with it are one failure: its end may be that of the bus.
+      if (sentAt < this.#lostAt) return
+      this.#lostAt = now
+    }
+    this.quarantine.silent(now)
+    // Also where it was in quarantine before: its bus may have been away and back meanwhile.
+    if (this.quarantine.active) this.#set('silent')
+  }
+
+  #set(next: 'unknown' | 'online' | 'silent' | 'bus_down'): void {
+    const now = this.#state.name === 'offline' ? this.#state.reason : this.#state.name
+    if (now === next) return
+    const before = this.#state
+    this.#state = next === 'unknown' || next === 'online' ? { name: next } : { name: 'offline', reason: next }
+    this.#context.onState(this, this.#state, before)
+  }
+
+  #fail(): void {
+    const before = this.breaker.state
+    this.breaker.fail(this.#context.clock.monotonic())
+    const after = this.breaker.state
+    // A trial that failed opens it again: nothing changed that anybody could see.
+    if (before.name !== 'closed' || after.name !== 'open') return
+    this.#context.onBreaker(this, 'open')
+    // A device that nobody polls goes offline with its breaker; what follows from the bus was said for the bus.
+    if (this.#state.name !== 'offline') this.#set('silent')
+  }
+
+  #passBreaker(): void {
+    const now = this.#context.clock.monotonic()
+    const wait = this.breaker.retryAfter(now)
+    if (this.breaker.tryPass(now)) return
+    throw new RouteMQError(
+      'BREAKER_OPEN',
+      `Device ${this.id} failed repeatedly and is left alone for another ${Math.ceil(wait / 1_000)} s`,
+      { details: { device_id: this.id, bus: this.bus.id, retry_after_ms: Math.ceil(wait) } },
+    )
+  }
+
+  #refuseBroadcastRead(block: ReadBlock): void {
+    if (!this.broadcast) return
+    throw new RouteMQError('ADDRESS_INVALID', `Unit 0 is everybody on ${this.bus.id}; nobody answers a read`, {
+      details: { ...block },
+    })
+  }
+
+  async #readWithRetries(block: ReadBlock, signal: AbortSignal | undefined, onSent: () => void): Promise<BlockReading> {
+    const { clock } = this.#context
+    const call = readCall(block)
+    const busyUntil = clock.monotonic() + this.timeoutMs
+    let busyPause = BUSY_PAUSE_MS
+    for (let attempt = 0; ; ) {
+      try {
+        return await this.#readOnce(block, call, 'read', this.timeoutMs, { signal }, onSent)
+      } catch (error) {
+        const busy = error instanceof BusError && exceptionOf(error) === BUSY
+        const failed = error instanceof BusError && verdictOf(error) === 'failed'
+        const again = busy
+          ? clock.monotonic() + busyPause < busyUntil
+          : failed && attempt < this.record.max_retries && this.breaker.retryAfter(clock.monotonic()) === 0
+        if (!again || signal?.aborted === true) throw this.toError(error, call)
+        await sleep(busy ? busyPause : this.record.retry_delay * 1_000, signal, clock)
+        if (busy) busyPause = Math.min(busyPause * 2, BUSY_PAUSE_MS * 10)
+        else attempt += 1
+      }
+    }
+  }
+
+  async #readOnce(
+    block: ReadBlock,
+    call: ModbusCall,
+    kind: 'read' | 'poll' | 'probe',
+    timeoutMs: number,
+    timing: { signal?: AbortSignal | undefined; dueAt?: number; intervalMs?: number },
+    onSent?: () => void,
+  ): Promise<BlockReading> {
+    const { cache, bus, counter } = this.#context
+    const type = `read_${block.register_type}`
+    let ticket = undefined as ReturnType<ReadCache['open']> | undefined
+    const sent = () => {
+      onSent?.()
+      // The same id may be another unit by now.
+      if (!this.#isGone) ticket = cache.open(block, this.space)
+    }
+    try {
+      const answer =
+        kind === 'read'
+          ? await this.attempt(call, kind, type, timing, sent)
+          : await bus.submit({
+              device: this.id,
+              unit: this.unit,
+              kind,
+              call,
+              timeoutMs,
+              delayMs: this.options.delay_ms,
+              limit: 10_000,
+              dueAt: timing.dueAt,
+              intervalMs: timing.intervalMs,
+              signal: timing.signal,
+              onSent: sent,
+            })
+      if (kind !== 'read') counter.succeeded(type, answer.roundTripMs)
+      const timestamp = answer.completedAt / 1_000
+      ticket?.fill(answer.values, timestamp)
+      const { device_id, register_type, address, count } = block
+      return {
+        device_id,
+        register_type,
+        address,
+        count,
+        values: answer.values,
+        source: 'live',
+        timestamp,
+        quality: 'good',
+      }
+    } catch (error) {
+      if (kind !== 'read') counter.failed(type, this.toError(error, call).code)
+      throw error
+    } finally {
+      ticket?.close()
+    }
+  }
+
+  /** Waits as long as this caller may; the shared read goes on for the others. */
+  #wait(shared: SharedRead, key: string, block: ReadBlock, { deadline, signal }: Patience): Promise<BlockReading> {
+    shared.callers += 1
+    return new Promise((resolve, reject) => {
+      const undo: (() => void)[] = []
+      const settled = () => {
+        for (const step of undo.splice(0)) step()
+      }
+      shared.promise.then(resolve, reject).finally(settled)
+      const leave = (code: 'COMMAND_EXPIRED' | 'REQUEST_CANCELLED', why: string) => {
+        settled()
+        const error = new RouteMQError(code, `${why} before device ${this.id} answered`, { details: { ...block } })
+        reject(error)
+        shared.callers -= 1
+        if (shared.callers > 0) return
+        if (this.#shared.get(key) === shared) this.#shared.delete(key)
+        shared.abandon?.abort(error)
+      }
+      if (signal !== undefined) {
+        const onAbort = () => leave('REQUEST_CANCELLED', 'The caller gave up')
+        if (signal.aborted) return onAbort()
+        signal.addEventListener('abort', onAbort, { once: true })
+        undo.push(() => signal.removeEventListener('abort', onAbort))
+      }
+      if (deadline !== undefined) {
+        const left = deadline - this.#context.clock.monotonic()
+        if (left <= 0) return leave('COMMAND_EXPIRED', 'The deadline passed')
+        undo.push(this.#context.clock.after(left, () => leave('COMMAND_EXPIRED', 'The deadline passed')))
+      }
+    })
+  }
+}
+
+function readCall(block: ReadBlock): ModbusCall {
+  return { fc: READ_FUNCTION[block.register_type], address: block.address, count: block.count }
+}

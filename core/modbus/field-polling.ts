@@ -1,0 +1,136 @@
+import type { Clock } from '../support/clock.js'
+import { RouteMQError } from '../support/errors.js'
+import type { ResolvedPoint } from './codec/point-codec.js'
+import type { Device } from './device.js'
+import type { BlockReading, ReadBlock } from './field.js'
+import type { DeviceState, FieldEvent } from './field-event.js'
+import type { Fleet } from './fleet.js'
+import { jointsOf } from './planner/learned-ranges.js'
+import { type PlannedBlock, planDevice } from './planner/plan-device.js'
+import { wireCost } from './planner/wire-time.js'
+
+export interface PollRead {
+  readonly block: PlannedBlock
+  /** The blocks that were wanted, in the order the plan's indexes mean. */
+  readonly wanted: readonly ReadBlock[]
+  /** Monotonic milliseconds of the slot. */
+  readonly dueAt: number
+  readonly intervalMs: number
+  readonly signal?: AbortSignal | undefined
+}
+
+/** What the poller needs of the field side. Devices are named by their id; those unknown or in conflict reject. */
+export interface PollPort {
+  /** The cheapest reads that bring the blocks of one device. @throws RouteMQError DEVICE_*, ADDRESS_INVALID */
+  plan(deviceId: string, wanted: readonly ReadBlock[]): PlannedBlock[]
+  /** Changes whenever a plan of this device should be made again. */
+  planVersion(deviceId: string): number
+  /**
+   * One attempt to read a planned block. A device in quarantine is not asked, unless it is its turn to be probed.
+   * Rejects with a RouteMQError; DEVICE_TIMEOUT where the device is silent or in quarantine.
+   */
+  poll(read: PollRead): Promise<BlockReading>
+  /** Readable points of a device that lie inside a block. */
+  points(deviceId: string, block: ReadBlock): readonly ResolvedPoint[]
+  point(deviceId: string, name: string): ResolvedPoint | undefined
+  /** Bus of a device; undefined where it cannot be polled. */
+  busOf(deviceId: string): string | undefined
+  /** Predicted milliseconds on the wire for reads of one device. */
+  wireTime(deviceId: string, reads: readonly ReadBlock[]): number
+  stateOf(deviceId: string): DeviceState
+  subscribe(listener: (event: FieldEvent) => void): () => void
+}
+
+export interface FieldPollingOptions {
+  readonly fleet: Fleet
+  readonly clock: Clock
+  readonly subscribe: PollPort['subscribe']
+}
+
+/** The poller's entry to the field: quarantine, probes and learning on top of one attempt. */
+export class FieldPolling implements PollPort {
+  readonly #fleet: Fleet
+  readonly #clock: Clock
+  readonly subscribe: PollPort['subscribe']
+
+  constructor(options: FieldPollingOptions) {
+    this.#fleet = options.fleet
+    this.#clock = options.clock
+    this.subscribe = options.subscribe
+  }
+
+  plan(deviceId: string, wanted: readonly ReadBlock[]): PlannedBlock[] {
+    return planDevice(this.#fleet.device(deviceId), wanted)
+  }
+
+  planVersion(deviceId: string): number {
+    const device = this.#fleet.find(deviceId)
+    if (device === undefined) return -1
+    device.learned.forget(this.#clock.monotonic())
+    return device.learned.version
+  }
+
+  async poll({ block, wanted, dueAt, intervalMs, signal }: PollRead): Promise<BlockReading> {
+    const device = this.#fleet.device(block.device_id)
+    const timeoutMs = device.pollTimeoutMs(intervalMs)
+    const kind = device.quarantine.active ? 'probe' : 'poll'
+    const startedAt = this.#clock.monotonic()
+    if (kind === 'probe') this.#claimProbe(device, timeoutMs, intervalMs)
+    const { device_id, register_type, address, count } = block
+    try {
+      const reading = await device.poll(
+        { device_id, register_type, address, count },
+        { kind, timeoutMs, dueAt, intervalMs, signal },
+      )
+      device.learned.answered(register_type, address)
+      return reading
+    } catch (error) {
+      this.#learn(device, block, wanted, error)
+      throw error
+    } finally {
+      const isBack = kind === 'probe' && !device.quarantine.active
+      if (isBack) this.#fleet.probesOf(device).answered(startedAt, this.#clock.monotonic())
+    }
+  }
+
+  points(deviceId: string, block: ReadBlock): readonly ResolvedPoint[] {
+    return this.#fleet.find(deviceId)?.points.inside(block) ?? []
+  }
+
+  point(deviceId: string, name: string): ResolvedPoint | undefined {
+    return this.#fleet.find(deviceId)?.points.find(name)
+  }
+
+  busOf(deviceId: string): string | undefined {
+    return this.#fleet.find(deviceId)?.bus.id
+  }
+
+  wireTime(deviceId: string, reads: readonly ReadBlock[]): number {
+    const device = this.#fleet.find(deviceId)
+    if (device === undefined) return 0
+    const { endpoint, turnaroundMs } = device.bus
+    return reads.reduce((sum, { register_type, count }) => {
+      const cost = wireCost(endpoint, register_type, turnaroundMs, device.options.delay_ms)
+      return sum + (cost.requestMs + count * cost.addressMs) / device.bus.concurrency
+    }, 0)
+  }
+
+  stateOf(deviceId: string): DeviceState {
+    return this.#fleet.find(deviceId)?.state ?? { name: 'unknown' }
+  }
+
+  /** Probes of silent units cost their bus a bounded share of its time; who is not due fails without being asked. */
+  #claimProbe(device: Device, timeoutMs: number, intervalMs: number): void {
+    if (this.#fleet.probesOf(device).claim(device.id, timeoutMs, intervalMs, this.#clock.monotonic())) return
+    throw new RouteMQError('DEVICE_TIMEOUT', `Device ${device.id} does not answer and is asked less often`, {
+      details: { device_id: device.id, bus: device.bus.id, quarantined: true },
+    })
+  }
+
+  #learn(device: Device, block: PlannedBlock, wanted: readonly ReadBlock[], error: unknown): void {
+    const exception = error instanceof RouteMQError ? error.details?.exception : undefined
+    if (exception !== 2 && exception !== 3) return
+    const joints = jointsOf(block.wanted.map((index) => wanted[index]!))
+    device.learned.refused(block.register_type, block.address, exception, joints, this.#clock.monotonic())
+  }
+}

@@ -1,0 +1,81 @@
+import type { RegisterType } from './field.js'
+
+export const POINT_TYPES = [
+  'uint16',
+  'int16',
+  'uint32',
+  'int32',
+  'uint64',
+  'int64',
+  'float32',
+  'float64',
+  'bool',
+  'bit',
+  'string',
+  'bcd',
+  'raw',
+] as const
+export type PointType = (typeof POINT_TYPES)[number]
+
+/** Byte order of values of more than one register, A being the most significant byte. */
+export type ByteOrder = 'ABCD' | 'CDAB' | 'BADC' | 'DCBA'
+
+/** A typed value in the registers of a device. */
+export interface PointDefinition {
+  readonly name: string
+  /** @default holding */
+  readonly register_type?: RegisterType
+  /** PDU address, 0-based. */
+  readonly address: number
+  /** @default uint16 (bool for coils and discrete inputs) */
+  readonly type?: PointType
+  /** @default ABCD */
+  readonly order?: ByteOrder
+  /** Bit number for `bit`, 0 = least significant. */
+  readonly bit?: number
+  /** Bits of a field that begins at `bit`; more than one make a number of it. Written by mask write. @default 1 */
+  readonly width?: number
+  /** Registers for `string` and `raw` (required), and `bcd` (1 to 4). @default 1 for bcd */
+  readonly length?: number
+  /** value = raw * scale + offset. @default 1 */
+  readonly scale?: number
+  /** @default 0 */
+  readonly offset?: number
+  readonly unit?: string
+  readonly min?: number
+  readonly max?: number
+  readonly step?: number
+  /** @default r for input and discrete, rw otherwise */
+  readonly access?: 'r' | 'w' | 'rw'
+  /** Raw values that mean "no value". */
+  readonly invalid?: readonly number[]
+  /** Names of raw values, for enumerations. */
+  readonly enum?: Readonly<Record<string, number>>
+  /** Repeating a write of this point does no harm: it may be sent again when its outcome is unknown. */
+  readonly retry?: 'safe' | 'never'
+}
+
+/** Every field of a definition, in the order people list them. */
+export const POINT_FIELDS = [
+  'name',
+  'register_type',
+  'address',
+  'type',
+  'order',
+  'bit',
+  'width',
+  'length',
+  'scale',
+  'offset',
+  'unit',
+  'min',
+  'max',
+  'step',
+  'access',
+  'invalid',
+  'enum',
+  'retry',
+] as const satisfies readonly (keyof PointDefinition)[]
+/** Fails to compile where a field of the definition is not in the list. */
+type Unlisted = Exclude<keyof PointDefinition, (typeof POINT_FIELDS)[number]>
+true satisfies Unlisted extends never ? true : never

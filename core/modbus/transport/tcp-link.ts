@@ -1,0 +1,129 @@
+import { readFile } from 'node:fs/promises'
+import { isIP, Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
+import type { Link, LinkEvents } from './link.js'
+import { timeLimit } from './time-limit.js'
+import type { BusEndpoint } from './transport.js'
+
+const CLOSE_LIMIT_MS = 500
+
+type SocketEndpoint = Extract<BusEndpoint, { kind: 'tcp' | 'rtu_tcp' | 'ascii_tcp' | 'udp' | 'tls' }>
+
+/** TCP and TLS. The socket is ours, so that its end is always seen, and always with TCP_NODELAY. */
+export class TcpLink implements Link {
+  readonly #endpoint: SocketEndpoint
+  #socket: Socket | undefined
+  #events: LinkEvents | undefined
+  /** Taken in this turn of the event loop, not yet handed to the socket. */
+  #out: Buffer[] = []
+  #written: (() => void)[] = []
+
+  constructor(endpoint: SocketEndpoint) {
+    this.#endpoint = endpoint
+  }
+
+  async open(events: LinkEvents, timeoutMs: number, signal?: AbortSignal): Promise<void> {
+    const { kind, host, port } = this.#endpoint
+    const socket = await this.#socketFor(this.#endpoint)
+    this.#socket = socket
+    socket.setNoDelay(true)
+    socket.setKeepAlive(true, 30_000)
+    await new Promise<void>((resolve, reject) => {
+      const ready = kind === 'tls' ? 'secureConnect' : 'connect'
+      const settle = (error?: Error) => {
+        cancelLimit()
+        socket.off(ready, opened).off('error', settle).off('close', ended)
+        if (error === undefined) return resolve()
+        // A socket that is torn down may still report why; without a listener that would end the process.
+        socket.on('error', () => {}).destroy()
+        reject(error)
+      }
+      const opened = () => {
+        this.#follow(socket, events)
+        settle()
+      }
+      const ended = () => settle(new Error('the peer closed the connection while it was opened'))
+      socket.once(ready, opened).once('error', settle).once('close', ended)
+      let cancelLimit = () => {}
+      cancelLimit = timeLimit(timeoutMs, signal, settle)
+      if (kind !== 'tls' && !socket.destroyed) socket.connect({ host, port })
+    })
+  }
+
+  /** Requests made in one turn of the event loop leave in one write: the calls of a pipelined bus come in bunches. */
+  write(bytes: Buffer, written?: () => void): boolean {
+    if (this.#events === undefined || this.#socket?.writable !== true) return false
+    this.#out.push(bytes)
+    if (written !== undefined) this.#written.push(written)
+    if (this.#out.length === 1) process.nextTick(this.#flush)
+    return true
+  }
+
+  close(): Promise<void> {
+    const socket = this.#socket
+    this.#events = undefined
+    if (socket === undefined || socket.destroyed) return Promise.resolve()
+    return new Promise((resolve) => {
+      const insist = setTimeout(() => socket.destroy(), CLOSE_LIMIT_MS)
+      socket.once('close', () => {
+        clearTimeout(insist)
+        resolve()
+      })
+      // Whatever still comes in has no taker; unread, it would hold back the peer's FIN.
+      socket.resume()
+      socket.end()
+    })
+  }
+
+  /** Listens from the moment of opening on: an error in the same turn of the event loop must find somebody. */
+  #follow(socket: Socket, events: LinkEvents): void {
+    this.#events = events
+    let cause: Error | undefined
+    socket.on('data', (bytes: Buffer) => this.#events?.data(bytes))
+    socket.on('error', (error) => {
+      cause = error
+    })
+    // A peer that sent FIN answers nothing any more, so the end of its side is the end of the connection.
+    socket.on('end', () => this.#lost(new Error('the peer closed the connection')))
+    socket.on('close', () => this.#lost(cause ?? new Error('the connection was closed')))
+  }
+
+  readonly #flush = () => {
+    const [out, written] = [this.#out, this.#written]
+    this.#out = []
+    if (written.length > 0) this.#written = []
+    if (this.#events === undefined || this.#socket?.writable !== true) return
+    this.#socket.write(
+      out.length === 1 ? out[0]! : Buffer.concat(out),
+      written.length === 0 ? undefined : (error) => error ?? written.forEach((done) => void done()),
+    )
+  }
+
+  #lost(cause: Error): void {
+    const events = this.#events
+    if (events === undefined) return
+    this.#events = undefined
+    this.#socket?.destroy()
+    events.closed(cause)
+  }
+
+  async #socketFor(endpoint: SocketEndpoint): Promise<Socket> {
+    if (endpoint.kind !== 'tls') return new Socket()
+    const { host, port, servername } = endpoint
+    const [ca, cert, key] = await Promise.all([endpoint.ca, endpoint.cert, endpoint.key].map(pem))
+    return connectTls({
+      host,
+      port,
+      minVersion: 'TLSv1.2',
+      ...(servername !== undefined ? { servername } : isIP(host) === 0 ? { servername: host } : {}),
+      ...(ca === undefined ? {} : { ca }),
+      ...(cert === undefined ? {} : { cert }),
+      ...(key === undefined ? {} : { key }),
+    })
+  }
+}
+
+/** PEM text as it is, anything else as the path of a file that holds it. */
+async function pem(source: string | undefined): Promise<string | undefined> {
+  return source === undefined || source.includes('-----BEGIN') ? source : readFile(source, 'utf8')
+}

@@ -1,0 +1,60 @@
+import type { Clock } from '../support/clock.js'
+import type { Patience } from './device.js'
+
+/** Why a turn did not come. */
+export type TurnRefusal = 'full' | 'expired' | 'cancelled'
+
+/** One at a time, first come first served, bounded: the writes of one device. */
+export class Turns {
+  readonly #limit: number
+  readonly #clock: Clock
+  readonly #waiting: (() => void)[] = []
+  #taken = false
+
+  constructor(limit: number, clock: Clock) {
+    this.#limit = limit
+    this.#clock = clock
+  }
+
+  /** Resolves with what gives the turn on, or with why it did not come. */
+  take({ deadline, signal }: Patience): Promise<(() => void) | TurnRefusal> {
+    const now = this.#clock.monotonic()
+    if (signal?.aborted === true) return Promise.resolve('cancelled')
+    if (deadline !== undefined && deadline <= now) return Promise.resolve('expired')
+    if (!this.#taken) {
+      this.#taken = true
+      return Promise.resolve(this.#release())
+    }
+    if (this.#waiting.length >= this.#limit) return Promise.resolve('full')
+    return new Promise((resolve) => {
+      const undo: (() => void)[] = []
+      const end = (result: (() => void) | TurnRefusal) => {
+        for (const step of undo) step()
+        resolve(result)
+      }
+      const start = () => end(this.#release())
+      const leave = (why: TurnRefusal) => {
+        this.#waiting.splice(this.#waiting.indexOf(start), 1)
+        end(why)
+      }
+      this.#waiting.push(start)
+      if (deadline !== undefined) undo.push(this.#clock.after(deadline - now, () => leave('expired')))
+      if (signal !== undefined) {
+        const onAbort = () => leave('cancelled')
+        signal.addEventListener('abort', onAbort, { once: true })
+        undo.push(() => signal.removeEventListener('abort', onAbort))
+      }
+    })
+  }
+
+  #release(): () => void {
+    let done = false
+    return () => {
+      if (done) return
+      done = true
+      const next = this.#waiting.shift()
+      if (next === undefined) this.#taken = false
+      else next()
+    }
+  }
+}

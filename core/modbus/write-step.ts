@@ -1,0 +1,188 @@
+import { type Clock, sleep } from '../support/clock.js'
+import { RouteMQError, toErrorShape } from '../support/errors.js'
+import type { BusAnswer } from './bus/bus.js'
+import { BusError } from './bus/bus-error.js'
+import type { ReadCache } from './cache.js'
+import type { Device, Patience } from './device.js'
+import type { WriteOutcome } from './field.js'
+import { ACKNOWLEDGE, BUSY, describeCall, exceptionOf, GATEWAY_TARGET } from './field-failure.js'
+import type { ModbusCall } from './transport/transport.js'
+import type { WriteStep, WrittenRange } from './write-plan.js'
+
+export interface StepResult {
+  readonly outcome: WriteOutcome
+  readonly error?: RouteMQError
+  /** What the device said, where that is more than yes. */
+  readonly answer?: BusAnswer
+}
+
+export interface StepContext {
+  readonly device: Device
+  readonly cache: ReadCache
+  readonly clock: Clock
+  readonly patience: Patience
+  /** Runs each time the request goes to the wire. */
+  readonly onSent: () => void
+  /** Why the device may not be written any more; asked each time the request is about to go to the wire. */
+  readonly refusal: () => string | undefined
+}
+
+const PAUSE_MS = 100
+const MAX_PAUSE_MS = 1_000
+
+/**
+ * Carries one request of a write out and says truthfully how it ended. It is sent again only on "server busy", where
+ * it provably never reached the wire, or where its points say so. Once its outcome is unknown only a confirmed
+ * repetition or a read-back makes it `ok`; a later refusal proves nothing about the first copy.
+ */
+export async function runStep(step: WriteStep, context: StepContext): Promise<StepResult> {
+  const result = await send(step, context)
+  const { device } = context
+  const policy = device.options.read_back ?? 'never'
+  const wanted =
+    policy === 'always'
+      ? result.outcome === 'ok' || result.outcome === 'unknown'
+      : policy === 'unknown' && result.outcome === 'unknown'
+  if (!wanted || !step.readable || step.range === null || device.broadcast) return result
+  return readBack(step, step.range, context, result)
+}
+
+async function send(
+  step: WriteStep,
+  { device, cache, clock, patience, onSent, refusal: refusalNow }: StepContext,
+): Promise<StepResult> {
+  const startedAt = clock.monotonic()
+  const busyUntil = Math.min(patience.deadline ?? Number.POSITIVE_INFINITY, startedAt + device.timeoutMs)
+  let doubt: RouteMQError | undefined
+  let refusal: RouteMQError | undefined
+  let pause = PAUSE_MS
+  let lostBefore = false
+  let repeats = 0
+  const end = (outcome: WriteOutcome, error: RouteMQError): StepResult => {
+    if (doubt !== undefined) return { outcome: 'unknown', error: doubt }
+    if (outcome === 'not_sent' && refusal !== undefined) return { outcome: 'rejected', error: refusal }
+    return { outcome, error }
+  }
+  for (;;) {
+    let isOnWire = false
+    const dropCached = () => {
+      if (isOnWire) cache.drop((space) => device.reaches(space), step.range)
+    }
+    try {
+      const answer = await device.attempt(
+        step.call,
+        'write',
+        `write_${step.range?.register_type ?? 'custom'}`,
+        patience,
+        () => {
+          isOnWire = true
+          onSent()
+        },
+        refusalNow,
+      )
+      dropCached()
+      if (!device.broadcast) return { outcome: 'ok', answer }
+      return { outcome: 'unknown', error: unknownOutcome(step, device, 'a broadcast is confirmed by nobody') }
+    } catch (error) {
+      dropCached()
+      const failed = device.toError(error, step.call)
+      if (!(error instanceof BusError)) return end('not_sent', failed)
+      const exception = exceptionOf(error)
+      if (exception === BUSY) {
+        refusal = failed
+        if (doubt !== undefined || clock.monotonic() + pause >= busyUntil) return end('rejected', failed)
+      } else if (exception === ACKNOWLEDGE) {
+        return end('unknown', failed)
+      } else if (exception !== undefined && exception !== GATEWAY_TARGET) {
+        return end('rejected', explainMask(step, failed))
+      } else if (error.notSent) {
+        // The connection may have been closed by the device since the last request: worth one fresh one.
+        if (error.failure.kind !== 'not_sent' || lostBefore) return end('not_sent', failed)
+        lostBefore = true
+      } else {
+        doubt = unknownOutcome(step, device, failed.message, error)
+        repeats += 1
+        if (!step.safe || repeats > device.record.max_retries) return end('unknown', doubt)
+        if (device.breaker.retryAfter(clock.monotonic()) > 0) return end('unknown', doubt)
+      }
+      const again = await rest(pause, patience, clock)
+      if (!again) return end('not_sent', failed)
+      pause = Math.min(pause * 2, MAX_PAUSE_MS)
+    }
+  }
+}
+
+/** False where the caller went away meanwhile. */
+async function rest(ms: number, { signal }: Patience, clock: Clock): Promise<boolean> {
+  try {
+    await sleep(ms, signal, clock)
+    return true
+  } catch (error) {
+    if (signal?.aborted === true) return false
+    throw error
+  }
+}
+
+/** Reads what was written, until it shows or the time-out of the device has passed. */
+async function readBack(
+  step: WriteStep,
+  { register_type, address, count }: WrittenRange,
+  { device, clock }: StepContext,
+  sent: StepResult,
+): Promise<StepResult> {
+  const call: ModbusCall = { fc: register_type === 'coil' ? 1 : 3, address, count }
+  const until = clock.monotonic() + device.timeoutMs
+  let pause = PAUSE_MS
+  let found: readonly (number | boolean)[] | undefined
+  let failure: unknown
+  do {
+    try {
+      const answer = await device.attempt(call, 'read', `read_${register_type}`, { deadline: until })
+      found = answer.values
+      if (step.holds(found)) {
+        // What made it doubtful is settled.
+        const { error: _, ...settled } = sent
+        return { ...settled, outcome: 'ok' }
+      }
+    } catch (error) {
+      failure = error
+      if (error instanceof RouteMQError) break
+    }
+    // A confirmed write that reads differently will not change by waiting.
+    if (sent.outcome === 'ok') break
+    await sleep(pause, undefined, clock)
+    pause = Math.min(pause * 2, MAX_PAUSE_MS)
+  } while (clock.monotonic() < until)
+  if (found === undefined) {
+    return sent.outcome === 'ok'
+      ? sent
+      : { ...sent, error: withDetails(sent.error!, { read_back: toErrorShape(failure) }) }
+  }
+  const error = unknownOutcome(step, device, 'reading back brought something else')
+  return { outcome: 'unknown', error: withDetails(sent.error ?? error, { read_back: found }) }
+}
+
+/** The error of a write that may or may not have been carried out. */
+export function unknownOutcome(step: WriteStep, device: Device, why: string, cause?: unknown): RouteMQError {
+  return new RouteMQError(
+    'WRITE_OUTCOME_UNKNOWN',
+    `Device ${device.id} may or may not have carried out ${describeCall(step.call)}: ${why}`,
+    {
+      details: { device_id: device.id, bus: device.bus.id, unit: device.unit },
+      ...(cause === undefined ? {} : { cause }),
+    },
+  )
+}
+
+function explainMask(step: WriteStep, error: RouteMQError): RouteMQError {
+  if (step.call.fc !== 22 || error.code !== 'MODBUS_ILLEGAL_FUNCTION') return error
+  return new RouteMQError(
+    error.code,
+    `${error.message}; single bits are only written by mask write, because reading and writing the whole register could undo what somebody else changed`,
+    { ...(error.details === undefined ? {} : { details: error.details }), cause: error },
+  )
+}
+
+function withDetails(error: RouteMQError, more: Record<string, unknown>): RouteMQError {
+  return new RouteMQError(error.code, error.message, { details: { ...error.details, ...more }, cause: error.cause })
+}

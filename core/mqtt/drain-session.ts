@@ -1,0 +1,35 @@
+import { Lane, type LaneOptions } from './lane.js'
+
+/**
+ * - `drained`: everything the session held was handled and acknowledged; the session is ended.
+ * - `kept`: the deadline passed; what is left stays in the session.
+ * - `owner-returned`: its owner connected again and goes on with it.
+ */
+export type DrainOutcome = 'drained' | 'kept' | 'owner-returned'
+
+/**
+ * Opens the session of a process that is gone, handles what the broker kept for it and ends it. Without this, messages that
+ * a share group dealt to that process would wait for ever.
+ *
+ * `options` are those of the lane that is gone: its client id and its subscriptions. `signal` closes the session as it is.
+ */
+export async function drainSession(
+  options: LaneOptions,
+  deadlineMs: number,
+  signal?: AbortSignal,
+): Promise<DrainOutcome> {
+  if (signal?.aborted === true) return 'kept'
+  let ownerReturned = false
+  const lane = new Lane({
+    ...options,
+    onFatal: (error) => {
+      ownerReturned = error.code === 'CLIENT_ID_IN_USE'
+      if (!ownerReturned) options.onFatal?.(error)
+    },
+  })
+  const close = () => void lane.stop()
+  signal?.addEventListener('abort', close, { once: true })
+  const drained = await lane.adopt(deadlineMs)
+  signal?.removeEventListener('abort', close)
+  return drained ? 'drained' : ownerReturned ? 'owner-returned' : 'kept'
+}

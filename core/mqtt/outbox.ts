@@ -1,0 +1,215 @@
+import type { Logger } from '../observability/logger.js'
+import type { Spool } from '../spool/spool.js'
+import { type Clock, systemClock } from '../support/clock.js'
+import { isRetryable, RouteMQError } from '../support/errors.js'
+import { decodeEntry, encodeEntry } from './outbox-entry.js'
+import type { Publication } from './publish-window.js'
+import type { PublishStore } from './publishing-link.js'
+
+export interface OutboxOptions {
+  /** The disk queue; the outbox is its only user, and whoever opened it closes it after `stop()`. */
+  readonly spool: Spool
+  readonly logger: Logger
+  readonly clock?: Clock
+  /** Topics of which only the newest value is kept while the broker is away; beyond that the oldest topic goes. @default 100000 */
+  readonly maxNewest?: number
+}
+
+export interface OutboxStats {
+  /** Entries on disk and in memory that wait for the broker. */
+  readonly waiting: number
+  readonly bytes: number
+  readonly replayed: number
+  /** Answers nobody waits for any more. */
+  readonly expired: number
+  /** Values replaced by a newer one of the same topic. */
+  readonly superseded: number
+  /** Entries the broker refused for good. */
+  readonly refused: number
+}
+
+/** Entries read from disk and sent at a time. */
+const BATCH = 64
+/** After a failure that left the connection up: a broker over its quota, a disk that cannot be read. */
+const RETRY_MS = 1_000
+
+/**
+ * What the application publishes while the broker is away: on disk, in order, bounded. Replayed when the broker is back;
+ * an entry is removed when the broker has it, so a crash in between sends it twice and never loses it.
+ *
+ * Entries with `newestOnly` are values that the next one replaces. They are kept in memory, the newest of each topic, and go
+ * out after what is on disk; they are not worth a disk write each and do not outlive the process.
+ */
+export class Outbox implements PublishStore {
+  readonly #spool: Spool
+  readonly #logger: Logger
+  readonly #clock: Clock
+  readonly #maxNewest: number
+  readonly #newest = new Map<string, { readonly publication: Publication; readonly expiresAt: number | undefined }>()
+  #send: ((publication: Publication) => Promise<void>) | undefined
+  #replaying: Promise<void> | undefined
+  #again = false
+  #cancelRetry = () => {}
+  #stopped = false
+  #replayed = 0
+  #expired = 0
+  #superseded = 0
+  #refused = 0
+
+  constructor(options: OutboxOptions) {
+    this.#spool = options.spool
+    this.#logger = options.logger
+    this.#clock = options.clock ?? systemClock
+    this.#maxNewest = options.maxNewest ?? 100_000
+  }
+
+  get size(): number {
+    return this.#spool.count + this.#newest.size
+  }
+
+  stats(): OutboxStats {
+    return {
+      waiting: this.size,
+      bytes: this.#spool.bytes,
+      replayed: this.#replayed,
+      expired: this.#expired,
+      superseded: this.#superseded,
+      refused: this.#refused,
+    }
+  }
+
+  /**
+   * Resolves when the entry is durable (in memory, for `newestOnly`).
+   *
+   * @throws PUBLISH_OVERLOADED at the bound, SPOOL_FAILED when the disk refuses.
+   */
+  async put(publication: Publication): Promise<void> {
+    if (this.#stopped) throw new RouteMQError('SHUTTING_DOWN', 'the outbox is stopped')
+    const { expiresInMs, newestOnly } = publication.options
+    const expiresAt = expiresInMs === undefined ? undefined : this.#clock.now() + expiresInMs
+    if (newestOnly === true) this.#keepNewest(publication, expiresAt)
+    else {
+      try {
+        await this.#spool.append([encodeEntry(publication, expiresAt)])
+      } catch (error) {
+        if (!(error instanceof RouteMQError) || error.code !== 'SPOOL_FULL') throw error
+        throw new RouteMQError(
+          'PUBLISH_OVERLOADED',
+          `the outbox is full: ${this.#spool.bytes} of ${this.#spool.maxBytes} bytes wait for the broker`,
+          { details: { bytes: this.#spool.bytes, maxBytes: this.#spool.maxBytes }, cause: error },
+        )
+      }
+    }
+    this.#kick()
+  }
+
+  online(send: (publication: Publication) => Promise<void>): void {
+    this.#send = send
+    this.#kick()
+  }
+
+  offline(): void {
+    this.#send = undefined
+  }
+
+  /** Stops replaying; what waits stays on disk. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    this.offline()
+    this.#cancelRetry()
+    await this.#replaying
+  }
+
+  #keepNewest(publication: Publication, expiresAt: number | undefined): void {
+    const { topic } = publication
+    // Set again, so that the order of the topics is that of their newest values.
+    if (this.#newest.delete(topic)) this.#superseded += 1
+    this.#newest.set(topic, { publication, expiresAt })
+    if (this.#newest.size <= this.#maxNewest) return
+    const oldest = this.#newest.keys().next().value!
+    this.#newest.delete(oldest)
+    this.#superseded += 1
+  }
+
+  #kick(): void {
+    this.#again = true
+    if (this.#send === undefined) return
+    this.#cancelRetry()
+    this.#replaying ??= this.#replay().finally(() => {
+      this.#replaying = undefined
+      if (this.#send === undefined || this.size === 0) return
+      if (this.#again) this.#kick()
+      else this.#cancelRetry = this.#clock.after(RETRY_MS, () => this.#kick(), { unref: true })
+    })
+  }
+
+  async #replay(): Promise<void> {
+    try {
+      while (this.#send !== undefined && this.size > 0) {
+        this.#again = false
+        if (!(await this.#replayBatch(this.#send))) return
+        if (this.#spool.count === 0 && !(await this.#replayNewest())) return
+      }
+    } catch (error) {
+      this.#logger.error({ error }, 'the outbox cannot be read; it is tried again')
+    }
+  }
+
+  /** False when the broker went away, or nothing could be done. */
+  async #replayBatch(send: (publication: Publication) => Promise<void>): Promise<boolean> {
+    const records = await this.#spool.peek(BATCH)
+    if (records.length === 0) return true
+    const outcomes = await Promise.allSettled(records.map(({ data }) => this.#sendEntry(data, send)))
+    let done: number | undefined
+    for (const [index, outcome] of outcomes.entries()) {
+      if (outcome.status === 'rejected') break
+      done = records[index]!.position
+    }
+    // An entry behind one that failed may have reached the broker: it goes again, in order. At least once.
+    if (done !== undefined) await this.#spool.ack(done)
+    return outcomes.every(({ status }) => status === 'fulfilled')
+  }
+
+  /** Resolves when the entry is done with: taken by the broker, expired, or refused for good. */
+  async #sendEntry(data: Buffer, send: (publication: Publication) => Promise<void>): Promise<void> {
+    const entry = decodeEntry(data)
+    if (entry === undefined) {
+      this.#refused += 1
+      this.#logger.error({ bytes: data.length }, 'an outbox entry cannot be read and is left out')
+      return
+    }
+    if (entry.expiresAt !== undefined && entry.expiresAt <= this.#clock.now()) {
+      this.#expired += 1
+      return
+    }
+    await this.#deliver(entry.publication, send)
+  }
+
+  async #replayNewest(): Promise<boolean> {
+    for (const [topic, entry] of this.#newest) {
+      if (this.#send === undefined) return false
+      if (entry.expiresAt !== undefined && entry.expiresAt <= this.#clock.now()) this.#expired += 1
+      else {
+        try {
+          await this.#deliver(entry.publication, this.#send)
+        } catch {
+          return false // the link is down again; it says so, and the value stays
+        }
+      }
+      // A newer value may have come while this one was on its way.
+      if (this.#newest.get(topic) === entry) this.#newest.delete(topic)
+    }
+    return true
+  }
+
+  async #deliver(publication: Publication, send: (publication: Publication) => Promise<void>): Promise<void> {
+    try {
+      await send(publication)
+      this.#replayed += 1
+    } catch (error) {
+      if (isRetryable(error)) throw error
+      this.#refused += 1
+      this.#logger.warn({ error, topic: publication.topic }, 'the broker refused an entry of the outbox for good')
+    }
+  }
+}

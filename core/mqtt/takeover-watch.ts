@@ -1,0 +1,46 @@
+import type { Clock } from '../support/clock.js'
+import { RouteMQError } from '../support/errors.js'
+import type { Closing } from './connection.js'
+
+/** A connection that the broker closes this soon after it was made counts as a kick. */
+const QUICK_MS = 3_000
+/** Kicks in a row that a newcomer takes before it gives in, and one that has been here for long. */
+const NEWCOMER_KICKS = 3
+const RESIDENT_KICKS = 8
+const RESIDENT_AFTER_MS = 60_000
+
+/**
+ * Tells whether somebody else uses our client id. MQTT 5 says so (reason 0x8E). On 3.1.1 the broker just closes: two
+ * clients of one id then kick each other in turn, which shows as connections that end soon after they were made, again and
+ * again and without a network error. The one that came last gives in first.
+ */
+export class TakeoverWatch {
+  readonly #clock: Clock
+  readonly #since: number
+  #kicks = 0
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+    this.#since = clock.monotonic()
+  }
+
+  /** Judges a loss; the error to stop with, or undefined. */
+  lost(closing: Closing, upMs: number, clientId: string): RouteMQError | undefined {
+    if (closing.kind === 'taken-over') return this.#inUse(clientId, 'another client took the session over')
+    const kicked = closing.kind === 'lost' && closing.error === undefined && upMs < QUICK_MS
+    this.#kicks = kicked ? this.#kicks + 1 : 0
+    const resident = this.#clock.monotonic() - this.#since >= RESIDENT_AFTER_MS
+    if (this.#kicks < (resident ? RESIDENT_KICKS : NEWCOMER_KICKS)) return undefined
+    return this.#inUse(clientId, `the broker closed ${this.#kicks} connections in a row right after they were made`)
+  }
+
+  #inUse(clientId: string, what: string): RouteMQError {
+    return new RouteMQError(
+      'CLIENT_ID_IN_USE',
+      `the client id "${clientId}" is used by somebody else: ${what}; each installation needs its own ROUTEMQ_INSTANCE`,
+      {
+        details: { clientId },
+      },
+    )
+  }
+}

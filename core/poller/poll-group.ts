@@ -1,0 +1,210 @@
+import type { ResolvedPoint } from '../modbus/codec/point-codec.js'
+import type { TargetRecord } from '../modbus/device-record.js'
+import type { BlockReading } from '../modbus/field.js'
+import type { PollPort } from '../modbus/field-polling.js'
+import type { PlannedBlock } from '../modbus/planner/plan-device.js'
+import { badReading, pointReading } from '../modbus/points.js'
+import { RouteMQError, toErrorShape } from '../support/errors.js'
+import { TargetOutput, type TargetResult } from './target-output.js'
+
+export interface GroupOptions {
+  readonly deviceId: string
+  readonly intervalMs: number
+  readonly topicPrefix: string
+  readonly field: PollPort
+  /** Wall clock milliseconds. */
+  readonly now: () => number
+}
+
+export interface CycleResult {
+  readonly results: readonly TargetResult[]
+  readonly succeeded: number
+  readonly failed: number
+}
+
+interface Item {
+  readonly output: TargetOutput
+  points: readonly ResolvedPoint[]
+}
+
+/** A planned read, and how it fares. */
+interface Read {
+  readonly block: PlannedBlock
+  /** Refusals (exceptions 1 to 3) in a row. */
+  refusals: number
+  /** First slot in which it is asked again. */
+  resumeAt: number
+  /** Why it is asked less often. */
+  refusal: RouteMQError | undefined
+}
+
+/** Refusals in a row after which a read is asked less often, and the fewest slots it is asked in then: one of these. */
+const SLOW_AFTER = 3
+const SLOWEST = 64
+
+/** The targets of one device with one interval: read together, by one plan, in one slot. */
+export class PollGroup {
+  readonly #options: GroupOptions
+  #items: Item[] = []
+  #reads: Read[] = []
+  #unplanned = new Map<number, RouteMQError>()
+  #version = Number.NaN
+
+  constructor(options: GroupOptions) {
+    this.#options = options
+  }
+
+  get targets(): readonly TargetRecord[] {
+    return this.#items.map(({ output }) => output.target)
+  }
+
+  /** Topics the targets may have left retained, by the points they were last planned with: a device may have others since. */
+  retainedTopics(): string[] {
+    return this.#items.flatMap(({ output, points }) => output.retainedTopics(points))
+  }
+
+  /** Topics the targets may leave retained, by the points the device has now. */
+  topicsToRetain(): string[] {
+    if (this.#items.some(({ output }) => output.retained)) this.#replan()
+    return this.retainedTopics()
+  }
+
+  /** Takes new targets in; what stays as it was keeps the memory of its publish rule. */
+  update(targets: readonly TargetRecord[]): void {
+    const known = new Map(this.#items.map((item) => [ruleKey(item.output.target), item]))
+    this.#items = targets.map((target) => {
+      const { topicPrefix } = this.#options
+      return known.get(ruleKey(target)) ?? { output: new TargetOutput(target, topicPrefix), points: [] }
+    })
+    this.#version = Number.NaN
+  }
+
+  /** The reads of a slot, as planned now. */
+  plan(): readonly PlannedBlock[] {
+    this.#replan()
+    return this.#reads.map(({ block }) => block)
+  }
+
+  /** Reads everything once. Never rejects for what a device does. */
+  async cycle(slot: number, dueAt: number, signal: AbortSignal): Promise<CycleResult> {
+    this.#replan()
+    // Targets may change while the device is read: what an index means is what it meant when the slot began.
+    const items = this.#items
+    const targets = items.map(({ output }) => output.target)
+    const skipped = this.#reads.filter((read) => read.resumeAt > slot)
+    const readings = new Map<number, BlockReading | RouteMQError>()
+    for (const [index, error] of this.#unplanned) readings.set(index, error)
+    await Promise.all(
+      this.#reads.map(async (read) => {
+        if (skipped.includes(read)) return
+        const reading = await this.#read(read, targets, slot, dueAt)
+        for (const index of read.block.wanted) {
+          const before = readings.get(index)
+          // A torn target is good where all its parts are.
+          if (before instanceof RouteMQError) continue
+          readings.set(index, reading instanceof RouteMQError ? reading : part(reading, targets[index]!, before))
+        }
+      }),
+    )
+    if (signal.aborted) return { results: [], succeeded: 0, failed: 0 }
+    // A torn target one part of which is not asked just now has no value, whatever its other parts brought.
+    for (const { block, refusal } of skipped) {
+      for (const index of block.wanted) if (readings.has(index)) readings.set(index, refusal!)
+    }
+    let succeeded = 0
+    const results = [...readings].flatMap(([index, reading]) => {
+      const item = items[index]!
+      if (items !== this.#items && !this.#items.includes(item)) return []
+      const { output, points } = item
+      if (!(reading instanceof RouteMQError)) {
+        succeeded += 1
+        return output.good(
+          reading,
+          points.map((point) => pointReading(point, reading)),
+          slot,
+          dueAt,
+        )
+      }
+      const timestamp = this.#options.now() / 1_000
+      const reason = toErrorShape(reading).code
+      return output.bad(
+        points.map((point) => badReading(point, reason, timestamp)),
+        slot,
+        dueAt,
+        timestamp,
+      )
+    })
+    return { results, succeeded, failed: results.length - succeeded }
+  }
+
+  async #read(
+    read: Read,
+    wanted: readonly TargetRecord[],
+    slot: number,
+    dueAt: number,
+  ): Promise<BlockReading | RouteMQError> {
+    const { field, intervalMs } = this.#options
+    try {
+      const reading = await field.poll({ block: read.block, wanted, dueAt, intervalMs })
+      read.refusals = 0
+      return reading
+    } catch (error) {
+      if (!(error instanceof RouteMQError)) throw error
+      const exception = error.details?.exception
+      if (exception === 1 || exception === 2 || exception === 3) {
+        read.refusals += 1
+        const slower = Math.min(SLOWEST, 2 ** (read.refusals - SLOW_AFTER))
+        if (read.refusals > SLOW_AFTER) read.resumeAt = slot + slower
+        read.refusal = error
+      }
+      return error
+    }
+  }
+
+  /** Plans again where targets, the device or what was learned about it changed. */
+  #replan(): void {
+    const { deviceId, field } = this.#options
+    const version = field.planVersion(deviceId)
+    if (version === this.#version) return
+    this.#version = version
+    this.#unplanned = new Map()
+    const targets = this.targets
+    for (const item of this.#items) item.points = field.points(deviceId, item.output.target)
+    try {
+      this.#reads = field.plan(deviceId, targets).map(fresh)
+    } catch {
+      // One target that cannot be planned must not cost the others their values: each alone.
+      this.#reads = targets.flatMap((target, index) => {
+        try {
+          return field.plan(deviceId, [target]).map((block) => fresh({ ...block, wanted: [index] }))
+        } catch (error) {
+          if (!(error instanceof RouteMQError)) throw error
+          this.#unplanned.set(index, error)
+          return []
+        }
+      })
+    }
+  }
+}
+
+function fresh(block: PlannedBlock): Read {
+  return { block, refusals: 0, resumeAt: 0, refusal: undefined }
+}
+
+function ruleKey(target: TargetRecord): string {
+  const { id, device_id, register_type, address, count, publish, options } = target
+  return JSON.stringify([id, device_id, register_type, address, count, publish, options])
+}
+
+/** The part of a reading that is a target's; torn targets are put together, as old as their oldest part. */
+function part(reading: BlockReading, target: TargetRecord, before: BlockReading | undefined): BlockReading {
+  const { device_id, register_type, address, count } = target
+  const from = Math.max(address, reading.address)
+  const to = Math.min(address + count, reading.address + reading.count)
+  const own = reading.values.slice(from - reading.address, to - reading.address)
+  const block = { ...reading, device_id, register_type, address, count }
+  if (own.length === count) return { ...block, values: own }
+  const values = [...(before?.values ?? Array.from({ length: count }, () => 0))]
+  values.splice(from - address, own.length, ...own)
+  return { ...block, values, timestamp: Math.min(reading.timestamp, before?.timestamp ?? reading.timestamp) }
+}

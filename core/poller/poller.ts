@@ -1,0 +1,381 @@
+import type { Config } from '../config/config.js'
+import type { DeviceRecord, TargetRecord } from '../modbus/device-record.js'
+import type { PollPort } from '../modbus/field-polling.js'
+import type { PlannedBlock } from '../modbus/planner/plan-device.js'
+import type { ValueMessage, ValuePublisher } from '../mqtt/message.js'
+import type { Logger } from '../observability/logger.js'
+import { type Clock, systemClock } from '../support/clock.js'
+import { RouteMQError } from '../support/errors.js'
+import { Availability } from './availability.js'
+import type { FieldChange } from './field-changes.js'
+import { Grid } from './grid.js'
+import { PollGroup } from './poll-group.js'
+import { PollCounter, type PollingMetrics } from './poll-metrics.js'
+import type { Sample, SampleSink } from './sample.js'
+import type { Outgoing } from './target-output.js'
+
+export interface PollerOptions {
+  /** `fieldService.polling`. */
+  readonly field: PollPort
+  readonly publisher: ValuePublisher
+  readonly sink?: SampleSink
+  readonly config: Config['poller']
+  /** @default modbus/data, from the configuration */
+  readonly topicPrefix: string
+  readonly logger: Logger
+  /** @default systemClock */
+  readonly clock?: Clock
+  /** Whether this process polls a bus just now. @default yes */
+  readonly isLeader?: (bus: string) => boolean
+  /** Watched fields that changed; they are published too. */
+  readonly onChange?: (change: FieldChange) => void
+}
+
+/** Predicted use of a bus by polling: 1 is all of its time. */
+export interface BusLoad {
+  readonly bus: string
+  readonly load: number
+  /** A sentence where the load is over 80 %. */
+  readonly warning: string | null
+}
+
+export interface PollerStatus {
+  readonly running: boolean
+  readonly targets: number
+  readonly groups: readonly {
+    readonly device_id: string
+    readonly interval_ms: number
+    readonly phase_ms: number
+    readonly targets: readonly number[]
+    readonly reads: number
+    readonly last_slot: number | null
+  }[]
+  readonly buses: readonly BusLoad[]
+}
+
+interface Entry {
+  readonly deviceId: string
+  readonly intervalMs: number
+  readonly phaseMs: number
+  readonly group: PollGroup
+  grid: Grid | undefined
+  lastSlot: number | null
+  isDropped: boolean
+}
+
+const WARN_LOAD = 0.8
+/** Steps of the golden ratio spread any number of phases evenly, and those already given never move. */
+const GOLDEN = 0.618_033_988_749_895
+
+/**
+ * Slots of many buses begin together, so often a second or interval: a process that wakes up for ten reads at a time takes
+ * half the processor time of one that wakes up for each.
+ */
+const RASTER_MS = 20
+const RASTERS = 50
+
+/** Reads every target on a fixed grid, publishes, and hands samples to the sink. Changes live by `apply`. */
+export class Poller {
+  readonly #options: PollerOptions
+  #config: Config['poller']
+  readonly #clock: Clock
+  readonly #counter = new PollCounter()
+  readonly #availability: Availability
+  readonly #entries = new Map<string, Entry>()
+  readonly #phases = new Map<string, number>()
+  readonly #stopped = new AbortController()
+  /** Samples on their way into the sink. */
+  readonly #keeping = new Set<Promise<void>>()
+  #devices = new Set<string>()
+  #origin: number | undefined
+  #isPublishing = true
+  #isKeeping = true
+
+  constructor(options: PollerOptions) {
+    this.#options = options
+    this.#config = options.config
+    this.#clock = options.clock ?? systemClock
+    const { field, topicPrefix } = options
+    this.#availability = new Availability({
+      field,
+      topicPrefix,
+      clock: this.#clock,
+      publish: (message) => this.#publish(message),
+      speaks: (deviceId) => this.#leads(deviceId),
+    })
+  }
+
+  start(): void {
+    if (this.#origin !== undefined || this.#stopped.signal.aborted) return
+    this.#origin = this.#clock.monotonic()
+    this.#availability.start()
+    for (const entry of this.#entries.values()) this.#run(entry)
+  }
+
+  /** Ends the grid and waits until the sink has what was read; reads under way are not waited for and lead to nothing. */
+  async stop(): Promise<void> {
+    if (this.#stopped.signal.aborted) return
+    this.#stopped.abort(new RouteMQError('SHUTTING_DOWN', 'The poller is being stopped'))
+    const isRunning = this.#origin !== undefined
+    for (const entry of this.#entries.values()) void entry.grid?.stop()
+    await Promise.all(this.#keeping)
+    if (isRunning) this.#availability.stop()
+  }
+
+  /** Takes another generation of the settings; it holds from the next {@link apply} on. */
+  configure(config: Config['poller']): void {
+    this.#config = config
+  }
+
+  /** Makes these the targets that are polled; what stays as it was goes on undisturbed. Devices first to the field. */
+  apply(targets: readonly TargetRecord[], devices: readonly DeviceRecord[]): void {
+    this.#devices = new Set(devices.filter((device) => device.is_active).map((device) => device.device_id))
+    this.#availability.apply([...this.#devices])
+    const wanted = new Map<string, TargetRecord[]>()
+    if (this.#config.enabled) {
+      for (const target of targets) {
+        if (!target.is_active || !this.#devices.has(target.device_id)) continue
+        const key = `${this.#intervalOf(target)}/${target.device_id}`
+        const group = wanted.get(key)
+        if (group === undefined) wanted.set(key, [target])
+        else group.push(target)
+      }
+    }
+    // The field has the new devices already, so only the groups know what points there were.
+    const before = [...this.#entries.values()].flatMap(({ group }) => group.retainedTopics())
+    for (const [key, entry] of this.#entries) if (!wanted.has(key)) this.#drop(key, entry)
+    for (const [key, group] of wanted) this.#place(key, group)
+    const after = new Set([...this.#entries.values()].flatMap(({ group }) => group.topicsToRetain()))
+    for (const topic of before) {
+      if (!after.has(topic)) this.#publish({ topic, payload: '', options: { qos: 1, retain: true } })
+    }
+  }
+
+  /**
+   * The predicted load of a target's bus with that target on it (instead of its older self).
+   *
+   * @throws RouteMQError BUS_LOAD_REFUSED over 100 %, unless forced; DEVICE_* where the device cannot be polled.
+   */
+  checkTarget(target: TargetRecord, options: { readonly force?: boolean } = {}): BusLoad {
+    const { field } = this.#options
+    const intervalMs = this.#intervalOf(target)
+    const bus = field.busOf(target.device_id)
+    field.plan(target.device_id, [target])
+    const others = this.targets().filter((other) => other.id !== target.id)
+    const load = this.#loadOf(bus ?? '', target.is_active ? [...others, target] : others)
+    if (load.load <= 1 || options.force === true || !target.is_active) return load
+    throw new RouteMQError(
+      'BUS_LOAD_REFUSED',
+      `Polling device ${target.device_id} every ${intervalMs} ms would take ${percent(load.load)} of the time of bus ${bus}`,
+      {
+        details: {
+          device_id: target.device_id,
+          bus,
+          load_percent: Math.round(load.load * 100),
+          interval_ms: intervalMs,
+        },
+      },
+    )
+  }
+
+  targets(): TargetRecord[] {
+    return [...this.#entries.values()].flatMap(({ group }) => group.targets)
+  }
+
+  metrics(): PollingMetrics {
+    return this.#counter.metrics()
+  }
+
+  resetMetrics(): void {
+    this.#counter.reset()
+  }
+
+  status(): PollerStatus {
+    const targets = this.targets()
+    const buses = new Set(targets.flatMap((target) => this.#options.field.busOf(target.device_id) ?? []))
+    return {
+      running: this.#origin !== undefined && !this.#stopped.signal.aborted,
+      targets: targets.length,
+      groups: [...this.#entries.values()].map(({ deviceId, intervalMs, phaseMs, group, lastSlot }) => ({
+        device_id: deviceId,
+        interval_ms: intervalMs,
+        phase_ms: Math.round(phaseMs),
+        targets: group.targets.map((target) => target.id),
+        reads: group.plan().length,
+        last_slot: lastSlot,
+      })),
+      buses: [...buses].map((bus) => this.#loadOf(bus, targets)),
+    }
+  }
+
+  #intervalOf(target: TargetRecord): number {
+    return target.interval_ms ?? this.#config.intervalMs
+  }
+
+  #place(key: string, targets: readonly TargetRecord[]): void {
+    const known = this.#entries.get(key)
+    if (known !== undefined) {
+      if (JSON.stringify(known.group.targets) !== JSON.stringify(targets)) known.group.update(targets)
+      return
+    }
+    const deviceId = targets[0]!.device_id
+    const intervalMs = this.#intervalOf(targets[0]!)
+    const { field, topicPrefix } = this.#options
+    const group = new PollGroup({ deviceId, intervalMs, topicPrefix, field, now: () => this.#clock.now() })
+    group.update(targets)
+    const entry: Entry = {
+      deviceId,
+      intervalMs,
+      phaseMs: this.#phase(deviceId, intervalMs),
+      group,
+      grid: undefined,
+      lastSlot: null,
+      isDropped: false,
+    }
+    this.#entries.set(key, entry)
+    if (this.#origin !== undefined) this.#run(entry)
+  }
+
+  #drop(key: string, entry: Entry): void {
+    this.#entries.delete(key)
+    entry.isDropped = true
+    // A slot that runs ends by itself; nothing waits for it but its own grid.
+    void entry.grid?.stop()
+  }
+
+  /** Where in its interval a group's slots lie: spread over the interval among the groups of its bus. */
+  #phase(deviceId: string, intervalMs: number): number {
+    const bus = this.#options.field.busOf(deviceId) ?? ''
+    const nth = this.#phases.get(bus) ?? 0
+    this.#phases.set(bus, nth + 1)
+    // Buses begin at different places too, or all of them would send at once.
+    const start = [...bus].reduce((sum, char) => (sum * 31 + char.charCodeAt(0)) % 9_973, 7) / 9_973
+    const raster = Math.min(RASTER_MS, intervalMs / RASTERS)
+    return (Math.round((((start + nth * GOLDEN) % 1) * intervalMs) / raster) * raster) % intervalMs
+  }
+
+  #run(entry: Entry): void {
+    if (this.#stopped.signal.aborted) return
+    entry.grid = new Grid({
+      clock: this.#clock,
+      origin: this.#origin! + entry.phaseMs,
+      intervalMs: entry.intervalMs,
+      run: (slot, dueAt) => this.#cycle(entry, slot, dueAt),
+      onSkipped: (slots) => this.#counter.skipped(slots),
+    })
+    entry.grid.start()
+  }
+
+  async #cycle(entry: Entry, slot: number, dueAt: number): Promise<void> {
+    if (!this.#leads(entry.deviceId)) return
+    const startedAt = this.#clock.monotonic()
+    this.#counter.began(Math.max(0, startedAt - dueAt))
+    entry.lastSlot = slot
+    try {
+      const { results, succeeded, failed } = await entry.group.cycle(slot, dueAt, this.#stopped.signal)
+      // What was read for a group that is gone must not come back after its retained topics were cleared.
+      if (this.#stopped.signal.aborted || entry.isDropped) return
+      const samples: Sample[] = []
+      for (const { messages, changes, sample } of results) {
+        this.#publishAll(messages)
+        for (const change of changes) this.#options.onChange?.(change)
+        if (sample !== undefined) samples.push(sample)
+      }
+      if (samples.length > 0) await this.#keepUntilTaken(samples)
+      const durationMs = this.#clock.monotonic() - startedAt
+      this.#counter.cycle({ succeeded, failed, durationMs, now: this.#clock.now() })
+    } catch (error) {
+      this.#options.logger.error({ err: error, device_id: entry.deviceId, slot }, 'a polling slot failed')
+    }
+  }
+
+  async #keepUntilTaken(samples: readonly Sample[]): Promise<void> {
+    const keeping = this.#keep(samples)
+    this.#keeping.add(keeping)
+    await keeping
+    this.#keeping.delete(keeping)
+  }
+
+  /** A sink that is slow keeps its slot open, and the next one is skipped and counted: back-pressure. */
+  async #keep(samples: readonly Sample[]): Promise<void> {
+    const { sink, logger } = this.#options
+    if (sink === undefined) return
+    try {
+      await sink.accept(samples)
+      if (!this.#isKeeping) logger.info({}, 'samples are kept again')
+      this.#isKeeping = true
+    } catch (error) {
+      this.#counter.sinkFailed()
+      if (this.#isKeeping) logger.error({ err: error }, 'samples are not kept')
+      this.#isKeeping = false
+    }
+  }
+
+  /** Values of QoS 0 go together and nobody waits for them; everything else one by one, each with its outcome. */
+  #publishAll(messages: readonly Outgoing[]): void {
+    const values: ValueMessage[] = []
+    for (const message of messages) {
+      const { qos, retain = false, properties } = message.options
+      if (qos !== 0 || properties !== undefined) this.#publish(message)
+      else values.push({ topic: message.topic, payload: message.payload, retain })
+    }
+    if (values.length === 0) return
+    this.#counter.published(values.length)
+    this.#options.publisher.publishValues(values)
+  }
+
+  #publish({ topic, payload, options }: Outgoing): void {
+    const { publisher, logger } = this.#options
+    this.#counter.published(1)
+    publisher.publish(topic, payload, options).then(
+      () => {
+        if (!this.#isPublishing) logger.info({}, 'poll values are published again')
+        this.#isPublishing = true
+      },
+      (error: unknown) => {
+        this.#counter.publishFailed()
+        if (this.#isPublishing) logger.warn({ err: error, topic }, 'poll values are not published')
+        this.#isPublishing = false
+      },
+    )
+  }
+
+  #leads(deviceId: string): boolean {
+    const { isLeader, field } = this.#options
+    if (isLeader === undefined) return true
+    const bus = field.busOf(deviceId)
+    return bus === undefined || isLeader(bus)
+  }
+
+  #loadOf(bus: string, targets: readonly TargetRecord[]): BusLoad {
+    const { field } = this.#options
+    const groups = new Map<string, TargetRecord[]>()
+    for (const target of targets) {
+      if (field.busOf(target.device_id) !== bus) continue
+      const key = `${this.#intervalOf(target)}/${target.device_id}`
+      groups.set(key, [...(groups.get(key) ?? []), target])
+    }
+    let load = 0
+    for (const group of groups.values()) {
+      const [{ device_id }] = group as [TargetRecord, ...TargetRecord[]]
+      load += field.wireTime(device_id, this.#planOf(device_id, group)) / this.#intervalOf(group[0]!)
+    }
+    const warning = load > WARN_LOAD ? `Polling takes ${percent(load)} of the time of bus ${bus}` : null
+    return { bus, load: Math.round(load * 10_000) / 10_000, warning }
+  }
+
+  /** Targets that cannot be planned are not read, so they take no time of the bus. */
+  #planOf(deviceId: string, targets: readonly TargetRecord[]): PlannedBlock[] {
+    const { field } = this.#options
+    try {
+      return field.plan(deviceId, targets)
+    } catch (error) {
+      if (!(error instanceof RouteMQError)) throw error
+      return targets.length === 1 ? [] : targets.flatMap((target) => this.#planOf(deviceId, [target]))
+    }
+  }
+}
+
+function percent(share: number): string {
+  return `${Math.round(share * 100)} %`
+}

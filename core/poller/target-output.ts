@@ -1,0 +1,129 @@
+import type { TargetRecord } from '../modbus/device-record.js'
+import type { BlockReading, FieldValue, PointReading } from '../modbus/field.js'
+import type { TargetOptions } from '../modbus/target-schema.js'
+import type { PublishOptions } from '../mqtt/message.js'
+import { type FieldChange, FieldChanges } from './field-changes.js'
+import { PublishRule } from './publish-rule.js'
+import type { Sample } from './sample.js'
+
+/** One message to publish. */
+export interface Outgoing {
+  readonly topic: string
+  readonly payload: string
+  readonly options: PublishOptions
+}
+
+export interface TargetResult {
+  readonly messages: readonly Outgoing[]
+  /** What is to be kept; undefined where nothing new came. */
+  readonly sample: Sample | undefined
+  readonly changes: readonly FieldChange[]
+}
+
+const NOTHING: readonly never[] = []
+
+/** Turns the readings of one target into messages and samples, by its publish mode. Pure but for the rule's memory. */
+export class TargetOutput {
+  readonly target: TargetRecord
+  readonly #rule: PublishRule
+  readonly #changes: FieldChanges
+  readonly #deviceTopic: string
+  readonly #blockTopic: string
+  /** What every message of the block begins with. */
+  readonly #blockHead: string
+  readonly #pointTopics = new Map<string, string>()
+  readonly #value: PublishOptions
+  readonly #form: 'block' | 'points' | 'both'
+
+  constructor(target: TargetRecord, topicPrefix: string) {
+    const options = target.options as TargetOptions
+    const { device_id, register_type, address, count } = target
+    this.target = target
+    this.#rule = new PublishRule(target)
+    this.#changes = new FieldChanges(target)
+    this.#deviceTopic = `${topicPrefix}/${device_id}`
+    this.#blockTopic = `${this.#deviceTopic}/${register_type}/${address}`
+    this.#blockHead = JSON.stringify({ device_id, register_type, address, count }).slice(0, -1)
+    this.#form = options.form ?? 'both'
+    this.#value = {
+      qos: options.qos ?? (target.publish === 'always' ? 0 : 1),
+      retain: options.retain ?? false,
+      // A trigger makes records, each of which counts; all else is a value of which only the newest does.
+      newestOnly: target.publish !== 'trigger',
+    }
+  }
+
+  get retained(): boolean {
+    return this.#value.retain === true
+  }
+
+  good(block: BlockReading, points: readonly PointReading[], slot: number, now: number): TargetResult {
+    const decision = this.#rule.decide(block, points, now)
+    const changes = this.#changes.check(block, points)
+    const messages: Outgoing[] = []
+    if (decision.block && this.#form !== 'points') messages.push(this.#blockMessage(block))
+    if (this.#form !== 'block') for (const point of decision.points) messages.push(this.#pointMessage(point))
+    for (const change of changes) messages.push(this.#changeMessage(change))
+    const isNews = decision.block || decision.points.length > 0
+    const sample = isNews ? this.#sample(block, decision.points, slot) : undefined
+    return { messages, sample, changes }
+  }
+
+  /** A reading that failed: the points without a value, told once for each new reason. */
+  bad(points: readonly PointReading[], slot: number, now: number, timestamp: number): TargetResult {
+    const due = this.#rule.decideBad(points, now)
+    if (due.length === 0) return { messages: NOTHING, sample: undefined, changes: NOTHING }
+    const { device_id, register_type, address, count } = this.target
+    const block = {
+      device_id,
+      register_type,
+      address,
+      count,
+      values: [],
+      source: 'live',
+      timestamp,
+      quality: 'bad',
+    } as const
+    const messages = this.#form === 'block' ? [] : due.map((point) => this.#pointMessage(point))
+    return { messages, sample: this.#sample(block, due, slot), changes: NOTHING }
+  }
+
+  /** Topics this target may have left retained. */
+  retainedTopics(points: readonly { readonly name: string }[]): string[] {
+    if (!this.retained) return []
+    return [this.#blockTopic, ...points.map((point) => `${this.#deviceTopic}/points/${point.name}`)]
+  }
+
+  #sample(block: BlockReading, points: readonly PointReading[], slot: number): Sample {
+    return { target_id: this.target.id, device_id: this.target.device_id, block, points, slot }
+  }
+
+  // The payloads are put together by hand: JSON.stringify of an object takes four times as long, and a gateway makes
+  // fifteen thousand of them a second.
+
+  #blockMessage({ values, timestamp }: BlockReading): Outgoing {
+    const payload = `${this.#blockHead},"values":[${values.join(',')}],"timestamp":${timestamp}}`
+    return { topic: this.#blockTopic, payload, options: this.#value }
+  }
+
+  #pointMessage({ point, value, unit, quality, reason, timestamp }: PointReading): Outgoing {
+    const because = reason === undefined ? '' : `,"reason":"${reason}"`
+    const payload = `{"value":${json(value)},"unit":${json(unit)},"quality":"${quality}"${because},"timestamp":${timestamp}}`
+    let topic = this.#pointTopics.get(point)
+    if (topic === undefined) {
+      topic = `${this.#deviceTopic}/points/${point}`
+      this.#pointTopics.set(point, topic)
+    }
+    return { topic, payload, options: this.#value }
+  }
+
+  #changeMessage({ device_id, field, from, to, timestamp }: FieldChange): Outgoing {
+    const payload = JSON.stringify({ device_id, field, from, to, timestamp })
+    return { topic: `${this.#deviceTopic}/events/${field}`, payload, options: { qos: 1 } }
+  }
+}
+
+/** The same text as JSON.stringify; what JSON has no word for never gets this far. */
+function json(value: FieldValue): string {
+  return typeof value === 'string' ? JSON.stringify(value) : String(value)
+}

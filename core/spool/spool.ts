@@ -1,0 +1,361 @@
+import { type FileHandle, mkdir, open } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Logger } from '../observability/logger.js'
+import { RouteMQError } from '../support/errors.js'
+import { encodeFrames, FRAME_HEADER_BYTES } from './frame.js'
+import { HeadFile } from './head-file.js'
+import { lockFolder } from './lock.js'
+import { type LogRecord, readLog } from './log-reader.js'
+import { listSegments, removeSegment, type Segment, segmentAt, syncFolder } from './segments.js'
+
+export interface SpoolOptions {
+  /** Folder of this spool, made when missing; it belongs to the spool alone. */
+  readonly dir: string
+  /** Bound of what is not acknowledged yet, framing (12 bytes a record) included. Disk use may be a segment more. */
+  readonly maxBytes: number
+  /** False: an append survives the end of the process but not the loss of power. @default true */
+  readonly fsync?: boolean
+  /** @default a sixteenth of `maxBytes`, between 64 KiB and 16 MiB */
+  readonly segmentBytes?: number
+  readonly logger?: Logger
+}
+
+/** A record and the position to acknowledge it with. */
+export type SpoolRecord = LogRecord
+
+/** What was found broken, since this spool was opened. */
+export interface SpoolDamage {
+  /** Bytes of an unfinished last write, cut when opening. */
+  readonly tornBytes: number
+  /** Damaged stretches that were skipped, each at least one record, and their bytes. */
+  readonly skippedStretches: number
+  readonly skippedBytes: number
+  /** Records removed by `dropOldest`. */
+  readonly droppedRecords: number
+}
+
+interface Pending {
+  readonly records: readonly Buffer[]
+  readonly bytes: number
+  readonly resolve: () => void
+  readonly reject: (error: unknown) => void
+}
+
+/** How much one write takes at most; what waits longer than that goes with the next. */
+const WRITE_BYTES = 8 * 1024 * 1024
+
+/**
+ * A queue on disk: records are appended at the end, read from the start and removed by acknowledging a position.
+ * Appends that wait together are written and synced together. One process writes one spool.
+ *
+ * Errors: SPOOL_LOCKED (another writer lives), SPOOL_FULL (the bound is reached; nothing was taken), SPOOL_FAILED (the
+ * disk refused; nothing was taken, earlier records stand, and the next append tries again).
+ */
+export class Spool {
+  readonly #dir: string
+  readonly #maxBytes: number
+  readonly #segmentBytes: number
+  readonly #fsync: boolean
+  readonly #logger: Logger | undefined
+  readonly #unlock: () => Promise<void>
+  readonly #head: HeadFile
+  #segments: Segment[]
+  #tail: number
+  #count: number
+  #writer: { readonly segment: Segment; readonly handle: FileHandle } | undefined
+  #pending: Pending[] = []
+  #pendingBytes = 0
+  #writing: Promise<void> | undefined
+  /** Reads and acknowledgements, one after the other. */
+  #reading: Promise<unknown> = Promise.resolve()
+  /** Ends of the records given out and not yet acknowledged, in order: what `ack` counts by. */
+  #givenOut: number[] = []
+  #damageSeenUpTo: number
+  #damage = { tornBytes: 0, skippedStretches: 0, skippedBytes: 0, droppedRecords: 0 }
+  #closing: Promise<void> | undefined
+
+  private constructor(
+    options: SpoolOptions,
+    unlock: () => Promise<void>,
+    head: HeadFile,
+    found: { segments: Segment[]; tail: number; count: number; damage: SpoolDamage; damageSeenUpTo: number },
+  ) {
+    this.#dir = options.dir
+    this.#maxBytes = options.maxBytes
+    this.#segmentBytes = options.segmentBytes ?? Math.min(2 ** 24, Math.max(2 ** 16, Math.floor(options.maxBytes / 16)))
+    this.#fsync = options.fsync ?? true
+    this.#logger = options.logger
+    this.#unlock = unlock
+    this.#head = head
+    this.#segments = found.segments
+    this.#tail = found.tail
+    this.#count = found.count
+    this.#damage = { ...found.damage }
+    this.#damageSeenUpTo = found.damageSeenUpTo
+  }
+
+  /** Opens or makes the spool, cutting an unfinished last write and counting what is damaged. */
+  static async open(options: SpoolOptions): Promise<Spool> {
+    const { dir, logger } = options
+    let unlock: (() => Promise<void>) | undefined
+    let head: HeadFile | undefined
+    try {
+      await mkdir(dir, { recursive: true, mode: 0o700 })
+      unlock = await lockFolder(dir)
+      head = await HeadFile.open(join(dir, 'head'))
+      const found = await recover(dir, head)
+      if (found.damage.tornBytes > 0 || found.damage.skippedBytes > 0) {
+        logger?.warn({ dir, ...found.damage }, 'The spool was damaged; what is intact goes on')
+      }
+      return new Spool(options, unlock, head, found)
+    } catch (error) {
+      await head?.close()
+      await unlock?.()
+      throw failed(error, dir, 'cannot be opened')
+    }
+  }
+
+  /** Bytes not acknowledged yet, framing included. */
+  get bytes(): number {
+    return this.#tail - this.#head.position
+  }
+
+  /** Records not acknowledged yet. Exact unless records were damaged. */
+  get count(): number {
+    return this.#count
+  }
+
+  get maxBytes(): number {
+    return this.#maxBytes
+  }
+
+  get damage(): SpoolDamage {
+    return this.#damage
+  }
+
+  /** Resolves when all of `records` are durable; takes all of them or none. */
+  append(records: readonly Buffer[]): Promise<void> {
+    if (this.#closing !== undefined) {
+      return Promise.reject(new RouteMQError('SPOOL_FAILED', `The spool ${this.#dir} is closed`))
+    }
+    if (records.length === 0) return Promise.resolve()
+    const bytes = records.reduce((sum, data) => sum + FRAME_HEADER_BYTES + data.length, 0)
+    if (this.bytes + this.#pendingBytes + bytes > this.#maxBytes) {
+      const details = { dir: this.#dir, bytes: this.bytes, maxBytes: this.#maxBytes, wanted: bytes }
+      return Promise.reject(
+        new RouteMQError('SPOOL_FULL', `The spool ${this.#dir} holds ${this.bytes} of ${this.#maxBytes} bytes`, {
+          details,
+        }),
+      )
+    }
+    return new Promise((resolve, reject) => {
+      this.#pending.push({ records, bytes, resolve, reject })
+      this.#pendingBytes += bytes
+      this.#writing ??= this.#drain()
+    })
+  }
+
+  /** The oldest records, at most `limit`; they stay until acknowledged. With `after`, those behind that position. */
+  peek(limit: number, after?: number): Promise<readonly SpoolRecord[]> {
+    return this.#inTurn(async () => {
+      const from = Math.max(after ?? 0, this.#head.position)
+      const { records, position, damaged } = await readLog([...this.#segments], from, this.#tail, limit)
+      for (const { from: start, to } of damaged) {
+        if (to <= this.#damageSeenUpTo) continue
+        this.#damageSeenUpTo = to
+        this.#countDamage(start, to)
+      }
+      // Nothing readable is left: give the space of the damaged end back.
+      if (records.length === 0 && from === this.#head.position && position === this.#tail) await this.#advance(position)
+      const known = this.#givenOut.at(-1) ?? 0
+      for (const record of records) if (record.position > known) this.#givenOut.push(record.position)
+      return records
+    })
+  }
+
+  /** Removes every record up to and including the one that `peek` gave this position. */
+  ack(position: number): Promise<void> {
+    return this.#inTurn(async () => {
+      if (position <= this.#head.position) return
+      let through = this.#givenOut.findIndex((end) => end > position)
+      if (through === -1) through = this.#givenOut.length
+      if (this.#givenOut[through - 1] !== position) {
+        throw new RouteMQError('INTERNAL', `${position} is no position that this spool gave out`)
+      }
+      await this.#advance(position)
+      this.#givenOut.splice(0, through)
+      this.#count = this.bytes === 0 ? 0 : Math.max(0, this.#count - through)
+    })
+  }
+
+  /** Removes the oldest records until at least `bytes` are free for appending; gives their number. */
+  dropOldest(bytes: number): Promise<number> {
+    return this.#inTurn(async () => {
+      let dropped = 0
+      while (this.bytes > 0 && this.#maxBytes - this.bytes - this.#pendingBytes < bytes) {
+        const { records, position } = await readLog([...this.#segments], this.#head.position, this.#tail, 256)
+        let end = position
+        for (const record of records) {
+          end = record.position
+          dropped += 1
+          if (this.#maxBytes - (this.#tail - end) - this.#pendingBytes >= bytes) break
+        }
+        await this.#advance(end)
+      }
+      const kept = this.#givenOut.findIndex((end) => end > this.#head.position)
+      this.#givenOut.splice(0, kept === -1 ? this.#givenOut.length : kept)
+      this.#count = this.bytes === 0 ? 0 : Math.max(0, this.#count - dropped)
+      this.#damage.droppedRecords += dropped
+      return dropped
+    })
+  }
+
+  /** Waits for what is being written, then gives the folder back. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    await this.#writing
+    await this.#reading
+    await this.#writer?.handle.close()
+    await this.#head.close()
+    await this.#unlock()
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#closing !== undefined) {
+      return Promise.reject(new RouteMQError('SPOOL_FAILED', `The spool ${this.#dir} is closed`))
+    }
+    const turn = this.#reading.then(work).catch((error: unknown) => {
+      throw failed(error, this.#dir, 'cannot be read')
+    })
+    this.#reading = turn.catch(() => undefined) // the caller has the error; the next in line goes on
+    return turn
+  }
+
+  async #drain(): Promise<void> {
+    while (this.#pending.length > 0) {
+      let bytes = 0
+      const taken = this.#pending.findIndex((pending, index) => {
+        bytes += pending.bytes
+        return index > 0 && bytes > WRITE_BYTES
+      })
+      const batch = this.#pending.splice(0, taken === -1 ? this.#pending.length : taken)
+      const outcome = await this.#write(batch.flatMap((pending) => pending.records)).catch((error: unknown) =>
+        failed(error, this.#dir, 'cannot be written'),
+      )
+      for (const pending of batch) {
+        this.#pendingBytes -= pending.bytes
+        if (outcome === undefined) pending.resolve()
+        else pending.reject(outcome)
+      }
+    } // In the same turn as the last look at the queue: an append after this starts a drain of its own.
+    this.#writing = undefined
+  }
+
+  async #write(records: readonly Buffer[]): Promise<undefined> {
+    const { segment, handle } = await this.#segmentForWriting()
+    const bytes = encodeFrames(records, this.#tail)
+    const offset = this.#tail - segment.base
+    try {
+      for (let done = 0; done < bytes.length; ) {
+        done += (await handle.write(bytes, done, bytes.length - done, offset + done)).bytesWritten
+      }
+      if (this.#fsync) await handle.datasync()
+    } catch (error) {
+      // After a failed sync the system may call the pages clean: never write on in this file. Whatever of it lies
+      // beyond the tail is cut if possible, and otherwise ignored because the next segment begins at the tail.
+      this.#writer = undefined
+      await handle.truncate(offset).catch((cause: unknown) => {
+        this.#logger?.debug({ dir: this.#dir, cause: String(cause) }, 'The end of a failed write could not be cut')
+      })
+      await handle.close()
+      throw error
+    }
+    this.#tail += bytes.length
+    this.#count += records.length
+  }
+
+  async #segmentForWriting(): Promise<{ segment: Segment; handle: FileHandle }> {
+    const current = this.#writer
+    if (current !== undefined) {
+      const size = this.#tail - current.segment.base
+      const drained = this.bytes === 0 && size >= this.#segmentBytes / 4
+      if (size < this.#segmentBytes && !drained) return current
+      this.#writer = undefined
+      await current.handle.close()
+    }
+    const segment = segmentAt(this.#dir, this.#tail)
+    const handle = await open(segment.file, 'w', 0o600)
+    try {
+      if (this.#fsync) await syncFolder(this.#dir)
+    } catch (error) {
+      await handle.close()
+      throw error
+    }
+    this.#segments = [...this.#segments.filter(({ base }) => base !== segment.base), segment]
+    this.#writer = { segment, handle }
+    await this.#removeOld()
+    return this.#writer
+  }
+
+  async #advance(position: number): Promise<void> {
+    await this.#head.write(position)
+    await this.#removeOld()
+  }
+
+  /** Segments wholly acknowledged go; the last one stays, it may be written. */
+  async #removeOld(): Promise<void> {
+    const kept = this.#segments.findIndex((_, index) => {
+      const next = this.#segments[index + 1]
+      return next === undefined || next.base > this.#head.position
+    })
+    if (kept < 1) return
+    for (const segment of this.#segments.splice(0, kept)) await removeSegment(segment)
+  }
+
+  #countDamage(from: number, to: number): void {
+    this.#damage.skippedStretches += 1
+    this.#damage.skippedBytes += to - from
+    this.#count = Math.max(0, this.#count - 1)
+    this.#logger?.error({ dir: this.#dir, from, to }, 'A damaged stretch of the spool was skipped')
+  }
+}
+
+async function recover(dir: string, head: HeadFile) {
+  const all = await listSegments(dir)
+  const last = all.at(-1)
+  let tail = last === undefined ? head.position : last.base + last.size
+  // The acknowledgements outlived the records (power loss without fsync): the log goes on where they stand.
+  if (tail < head.position) tail = head.position
+  let position = head.position
+  let count = 0
+  let damageSeenUpTo = 0
+  const damage = { tornBytes: 0, skippedStretches: 0, skippedBytes: 0, droppedRecords: 0 }
+  for (let end = tail; position < end; ) {
+    const read = await readLog(all, position, end, 50_000)
+    count += read.records.length
+    position = read.position
+    for (const { from, to } of read.damaged) {
+      if (to === end && last !== undefined && from >= last.base) {
+        damage.tornBytes = to - from
+        tail = from
+      } else {
+        damage.skippedStretches += 1
+        damage.skippedBytes += to - from
+        damageSeenUpTo = to
+      }
+    }
+    if (read.records.length === 0 && read.damaged.length === 0) end = position
+  }
+  // What lies beyond the tail needs no cutting: the next append begins a segment of its own there.
+  return { segments: all.map(({ base, file }) => ({ base, file })), tail, count, damage, damageSeenUpTo }
+}
+
+function failed(error: unknown, dir: string, what: string): RouteMQError {
+  if (error instanceof RouteMQError) return error
+  const why = error instanceof Error ? error.message : String(error)
+  return new RouteMQError('SPOOL_FAILED', `The spool ${dir} ${what}: ${why}`, { details: { dir }, cause: error })
+}

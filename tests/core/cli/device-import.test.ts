@@ -1,0 +1,211 @@
+import assert from 'node:assert/strict'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { EXIT } from '../../../core/cli/exit-codes.js'
+import type { DeviceRecord } from '../../../core/modbus/device-record.js'
+import { command, folder } from './support.js'
+
+/** A project with a migrated database of its own and no device yet. */
+async function project(t: TestContext, files: Readonly<Record<string, string>> = {}) {
+  const root = folder(t, { 'package.json': '{"type":"module"}', ...files })
+  mkdirSync(join(root, 'data'), { recursive: true })
+  const env = { DATABASE_URL: `sqlite:///${join(root, 'data/routemq.db')}` }
+  const run = (...args: string[]) => command(root, args, env)
+  const migrated = await run('migrate')
+  assert.equal(migrated.code, 0, migrated.err)
+  const devices = async () => JSON.parse((await run('device:list', '--json')).out) as DeviceRecord[]
+  return { root, run, devices }
+}
+
+const DEVICES = `device_id,host,port,framer,slave_id,write_enabled,options
+boiler,10.0.0.5,502,socket,1,no,"{""delay_ms"": 5}"
+chiller,10.0.0.6,502,SOCKET,2,,
+`
+const POINTS = `device_id,name,address,type,scale,unit,enum,invalid
+boiler,temperature,40011,int16,0.1,°C,,32768
+boiler,mode,40012,uint16,,,off=0;heat=1,
+boiler,running,00003,,,,,
+`
+
+test('devices and points come in from CSV, with the addresses of the manual', async (t) => {
+  const { run, devices } = await project(t, { 'devices.csv': DEVICES, 'points.csv': POINTS })
+  const created = await run('device:import', 'devices.csv')
+  assert.deepEqual([created.code, created.out], [0, '2 devices created, 0 changed'], created.err)
+  const points = await run('device:import', 'points.csv', '--notation', 'modicon5')
+  assert.deepEqual([points.code, points.out], [0, '0 devices created, 1 changed'], points.err)
+  const [boiler, chiller] = await devices()
+  assert.deepEqual([boiler?.framer, boiler?.write_enabled, boiler?.options], ['SOCKET', false, { delay_ms: 5 }])
+  assert.deepEqual(boiler?.points, [
+    {
+      name: 'temperature',
+      address: 10,
+      type: 'int16',
+      scale: 0.1,
+      unit: '°C',
+      invalid: [32768],
+      register_type: 'holding',
+    },
+    { name: 'mode', address: 11, type: 'uint16', enum: { off: 0, heat: 1 }, register_type: 'holding' },
+    { name: 'running', address: 2, register_type: 'coil' },
+  ])
+  assert.deepEqual(chiller?.points, [])
+})
+
+test('every bad line is told by its number, and then nothing is changed', async (t) => {
+  const { run, devices } = await project(t, {
+    'devices.csv': `device_id,host,port,slave_id
+good,10.0.0.5,502,1
+a/b,10.0.0.5,502,1
+late,10.0.0.5,banana,1
+far,10.0.0.5,502,999
+good,10.0.0.9,502,1
+short,10.0.0.5
+`,
+    'strange.csv': 'device_id,hots\nx,1\n',
+  })
+  const { code, err } = await run('device:import', 'devices.csv')
+  assert.equal(code, EXIT.refused)
+  const told = err
+    .split('\n')
+    .map((line) => /csv:(\d+): (.*)/.exec(line)?.slice(1, 3))
+    .filter((one) => one !== undefined)
+  assert.deepEqual(
+    told.map(([line]) => Number(line)).filter((line, at, all) => all.indexOf(line) === at),
+    [3, 4, 5, 6, 7],
+    err,
+  )
+  assert.match(err, /csv:4: port: "banana" is no number/)
+  assert.match(err, /csv:6: device good stands in line 2 already/)
+  assert.deepEqual(await devices(), [])
+  const strange = await run('device:import', 'strange.csv')
+  assert.match(strange.err, /csv:1: there is no column "hots"; did you mean host\?/)
+})
+
+test('YAML: lines of points too; a device that is known is changed', async (t) => {
+  const { root, run, devices } = await project(t, {
+    'plant.yaml': `devices:
+  - device_id: boiler
+    host: 10.0.0.5
+    port: 502
+    points:
+      - { name: a, address: 1 }
+      - { name: b, address: 2, type: float99 }
+      - name: a
+        address: 70000
+`,
+  })
+  const wrong = await run('device:import', 'plant.yaml')
+  assert.match(wrong.err, /yaml:7: type: /)
+  assert.match(wrong.err, /yaml:8: address: /)
+  assert.deepEqual(await devices(), [])
+  writeFileSync(
+    join(root, 'plant.yaml'),
+    'devices: [{ device_id: boiler, host: 10.0.0.5, port: 502, points: [{ name: a, address: 1 }] }]\n',
+  )
+  assert.equal(
+    (await run('device:import', 'plant.yaml', '--dry-run')).out,
+    '1 devices created, 0 changed (checked only)',
+  )
+  assert.deepEqual(await devices(), [])
+  assert.equal((await run('device:import', 'plant.yaml')).out, '1 devices created, 0 changed')
+  writeFileSync(join(root, 'more.yaml'), 'devices: [{ device_id: boiler, timeout: 3 }]\n')
+  assert.equal((await run('device:import', 'more.yaml')).out, '0 devices created, 1 changed')
+  const [boiler] = await devices()
+  assert.deepEqual([boiler?.timeout, boiler?.points.length, boiler?.host], [3, 1, '10.0.0.5'])
+})
+
+const TARGETS = `device_id,address,count,interval_ms,publish,options
+boiler,40011,2,1000,deadband,"{""deadband"": 0.5}"
+chiller,00003,8,,,
+`
+
+test('what is exported can be imported elsewhere and is the same', async (t) => {
+  const here = await project(t, { 'devices.csv': DEVICES, 'points.csv': POINTS, 'targets.csv': TARGETS })
+  await here.run('device:import', 'devices.csv')
+  await here.run('device:import', 'points.csv', '--notation', 'modicon5')
+  const polled = await here.run('device:import', 'targets.csv', '--notation', 'modicon5')
+  assert.equal(polled.out, '0 devices created, 0 changed; 2 polling targets created, 0 changed', polled.err)
+  const targets = async (run: typeof here.run) => {
+    const plan = JSON.parse((await run('device:plan', 'boiler', '--json')).out) as { reads: object[] }
+    return plan.reads
+  }
+  const polling = await targets(here.run)
+  assert.equal(polling.length, 1)
+  const strip = (all: DeviceRecord[]) => all.map(({ created_at: _, updated_at: __, ...rest }) => rest)
+  const original = strip(await here.devices())
+  for (const form of ['yaml', 'json'] as const) {
+    const there = await project(t)
+    assert.equal((await here.run('device:export', join(there.root, `plant.${form}`))).code, 0)
+    const back = await there.run('device:import', `plant.${form}`)
+    assert.equal(back.code, 0, back.err)
+    assert.equal(back.out, '2 devices created, 0 changed; 2 polling targets created, 0 changed')
+    assert.deepEqual(strip(await there.devices()), original, form)
+    assert.deepEqual(await targets(there.run), polling)
+    const again = await there.run('device:import', `plant.${form}`)
+    assert.equal(again.out, '0 devices created, 2 changed; 0 polling targets created, 2 changed')
+  }
+  const there = await project(t)
+  await here.run('device:export', join(there.root, 'devices.csv'))
+  await here.run('device:export', join(there.root, 'points.csv'), '--points')
+  assert.equal(
+    (await there.run('device:import', 'devices.csv')).code,
+    0,
+    readFileSync(join(there.root, 'devices.csv'), 'utf8'),
+  )
+  const points = await there.run('device:import', 'points.csv')
+  assert.equal(points.code, 0, points.err)
+  await here.run('device:export', join(there.root, 'targets.csv'), '--targets')
+  assert.equal((await there.run('device:import', 'targets.csv')).code, 0)
+  assert.deepEqual(await targets(there.run), polling)
+  assert.deepEqual(strip(await there.devices()), original)
+})
+
+test('a profile describes a model once, with an offset and variables', async (t) => {
+  const { run, devices } = await project(t, {
+    'app/profiles/acme.yaml': `
+variables: { base: 100, phase: L1 }
+device: { framer: SOCKET, timeout: 2, options: { delay_ms: 7 } }
+points:
+  - { name: "power_{phase}", address: "{base} + 4", type: float32, unit: kW }
+  - { name: mode, address: 0 }
+`,
+    'devices.csv': `device_id,host,port,timeout,profile
+m1,10.0.0.5,502,,acme
+m2,10.0.0.6,502,9,"{""name"": ""acme"", ""address_offset"": 1000, ""variables"": {""phase"": ""L2""}}"
+`,
+    'wrong.csv': 'device_id,host,port,profile\nm3,10.0.0.7,502,amce\n',
+  })
+  const created = await run('device:import', 'devices.csv')
+  assert.equal(created.code, 0, created.err)
+  const [m1, m2] = await devices()
+  assert.deepEqual(m1?.points, [
+    { name: 'power_L1', address: 104, type: 'float32', unit: 'kW' },
+    { name: 'mode', address: 0 },
+  ])
+  assert.deepEqual([m1?.timeout, m1?.framer, m1?.options], [2, 'SOCKET', { delay_ms: 7, profile: 'acme' }])
+  assert.deepEqual(
+    m2?.points.map(({ name, address }) => [name, address]),
+    [
+      ['power_L2', 1_104],
+      ['mode', 1_000],
+    ],
+  )
+  assert.equal(m2?.timeout, 9, 'the device wins')
+  assert.match(
+    (await run('device:import', 'wrong.csv')).err,
+    /csv:2: profile: there is no profile amce; known are: acme/,
+  )
+})
+
+test('a profile in the application file', async (t) => {
+  const root = folder(t, {
+    'package.json': '{"type":"module"}',
+    'app/profiles/acme.json': '{"points":[{"name":"mode","address":3}]}',
+    'app/devices.ts': `export default { devices: [{ device_id: 'm1', host: '10.0.0.5', port: 502, profile: 'acme' }], targets: [] }`,
+  })
+  const listed = await command(root, ['device:list', '--json'], { DATABASE_URL: 'none' })
+  const [device] = JSON.parse(listed.out || listed.err) as DeviceRecord[]
+  assert.deepEqual(device?.points, [{ name: 'mode', address: 3 }])
+  assert.equal(device?.options.profile, 'acme')
+})

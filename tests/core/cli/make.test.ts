@@ -1,0 +1,38 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { EXIT } from '../../../core/cli/exit-codes.js'
+import { nameForms } from '../../../core/cli/make-file.js'
+import { command, folder } from './support.js'
+
+for (const [kind, name, path, content] of [
+  ['router', 'BoilerRoom', 'routers/boiler-room.ts', /prefix: 'boiler-room'/],
+  ['router', 'boiler-router', 'routers/boiler.ts', /prefix: 'boiler'/],
+  ['controller', 'boiler_room', 'controllers/boiler-room-controller.ts', /class BoilerRoomController/],
+  ['controller', 'BoilerController', 'controllers/boiler-controller.ts', /class BoilerController/],
+  ['middleware', 'only-local', 'middleware/only-local.ts', /export default function onlyLocal\(\)/],
+] as const) {
+  test(`make:${kind} ${name} makes ${path}`, async (t) => {
+    const root = folder(t)
+    const { code, out } = await command(root, [`make:${kind}`, name])
+    assert.equal(code, 0)
+    assert.match(out, new RegExp(`^created ${path}\n`))
+    const text = readFileSync(join(root, path), 'utf8')
+    assert.match(text, content)
+    assert.ok(!text.includes('{{'))
+  })
+}
+
+test('nothing is overwritten', async (t) => {
+  const root = folder(t, { 'routers/boiler.ts': '// mine' })
+  const { code, err } = await command(root, ['make:router', 'boiler'])
+  assert.equal(code, EXIT.refused)
+  assert.match(err, /SCAFFOLD_CONFLICT: routers\/boiler\.ts is there already/)
+  assert.equal(readFileSync(join(root, 'routers/boiler.ts'), 'utf8'), '// mine')
+})
+
+test('a name cannot leave its folder', () => {
+  assert.equal(nameForms('../../etc/passwd').kebab, 'etc-passwd')
+  assert.throws(() => nameForms('../..'), { code: 'USAGE' })
+})

@@ -1,0 +1,227 @@
+import assert from 'node:assert/strict'
+import { fork } from 'node:child_process'
+import { mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { basename, dirname, join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { sql } from 'kysely'
+import { FRAMEWORK_MIGRATIONS } from '../../../core/database/migrations/index.js'
+import { Migrator } from '../../../core/database/migrator.js'
+import { openDatabase } from '../../../core/database/open.js'
+import { silentLogger } from '../../../core/observability/logger.js'
+import { type OwnDatabase, onEachDatabase, openStore, ownDatabase } from './databases.js'
+
+const UP_WITH_DOWN = `
+import { sql } from 'kysely'
+export const up = (db) => db.schema.createTable('app_orders').addColumn('id', 'integer', (id) => id.primaryKey()).execute()
+export const down = (db) => db.schema.dropTable('app_orders').execute()
+`
+
+const TABLE = 'routemq_migrations'
+const APP_TABLE = 'routemq_app_migrations'
+
+onEachDatabase((kind) => {
+  describe(`migrations on ${kind}`, () => {
+    let own: OwnDatabase
+    let dir: string
+    before(async () => {
+      own = await ownDatabase(kind)
+      // Inside the project, so that the files find kysely.
+      dir = await mkdtemp(join(import.meta.dirname, 'tmp-migrations-'))
+    })
+    after(async () => {
+      await own?.drop()
+      await rm(dir, { recursive: true, force: true })
+    })
+
+    test('two processes that start on one empty database: one migrates, both run', async () => {
+      const outcomes = await Promise.all([1, 2, 3].map(() => startElsewhere(own.config)))
+      assert.deepEqual(
+        outcomes.map(({ state }) => state),
+        ['ok', 'ok', 'ok'],
+      )
+      assert.equal(outcomes.filter(({ migrated }) => migrated).length, 1)
+    })
+
+    test('opening again migrates nothing; status tells what ran', async () => {
+      const store = await openStore(own.config)
+      assert.deepEqual(await store.migrate(), { framework: [], app: [], copy: undefined })
+      const { framework, app } = await store.migrationStatus()
+      assert.deepEqual(
+        framework.map(({ name }) => name),
+        ['0001-initial', '0002-audit-once', '0003-events-once'],
+      )
+      assert.match(framework[0]!.appliedAt!, /^\d{4}-/)
+      assert.deepEqual(app, [])
+      await store.close()
+    })
+
+    test("the application's migrations run in order, are taken back one by one, and SQLite copies itself before", async () => {
+      await writeFile(join(dir, '0001_orders.mjs'), UP_WITH_DOWN)
+      await writeFile(join(dir, '0002_none.mjs'), 'export const up = async () => {}\n')
+      const store = await openStore(own.config, { appMigrationsDir: dir })
+      const { app } = await store.migrationStatus()
+      assert.deepEqual(
+        app.map(({ name, appliedAt }) => [name, typeof appliedAt]),
+        [
+          ['0001_orders', 'string'],
+          ['0002_none', 'string'],
+        ],
+      )
+      if (own.config.kind === 'sqlite') {
+        const files = await readdir(dirname(own.config.file))
+        assert.ok(files.includes(`${basename(own.config.file)}.before-0001_orders`), files.join(' '))
+      }
+      await sql`insert into app_orders (id) values (1)`.execute(store.kysely)
+      await assert.rejects(store.rollback(), { code: 'DATABASE_SCHEMA', message: /exports no `down\(db\)`/ })
+      await writeFile(join(dir, '0002_none.mjs'), 'export const up = async () => {}\n')
+      await store.close()
+
+      await rm(join(dir, '0002_none.mjs'))
+      await assert.rejects(openStore(own.config, { appMigrationsDir: dir }), {
+        code: 'DATABASE_SCHEMA',
+        message: /0002_none/,
+      })
+      await writeFile(
+        join(dir, '0002_none.mjs'),
+        'export const up = async () => {}\nexport const down = async () => {}\n',
+      )
+      // A fresh name in the module cache: the first import of 0002 is remembered by this process.
+      const rolledBack = await elsewhere(own.config, 'rollback', dir)
+      assert.deepEqual(rolledBack, ['0002_none', '0001_orders', undefined])
+      const again = await openStore(own.config)
+      await assert.rejects(sql`select * from app_orders`.execute(again.kysely))
+      await again.close()
+    })
+
+    test('a migration that fails leaves nothing half done, and the next start tries again', async () => {
+      const bad = await mkdtemp(join(import.meta.dirname, 'tmp-migrations-'))
+      await writeFile(join(bad, '0001_bad.mjs'), 'export const up = async () => { throw new Error("no") }\n')
+      await assert.rejects(openStore(own.config, { appMigrationsDir: bad }), /no/)
+      const store = await openStore(own.config)
+      await store.close()
+      await rm(bad, { recursive: true })
+    })
+
+    test("the framework's migrations can be taken back to nothing, and run again", async () => {
+      const other = await ownDatabase(kind)
+      const store = await openStore(other.config)
+      try {
+        const tables = async () =>
+          (await store.kysely.introspection.getTables()).map(({ name }) => name).filter((name) => name !== TABLE)
+        const before = await tables()
+        const options = { db: store.kysely, dialect: store.dialect, table: TABLE, now: Date.now }
+        const migrator = new Migrator({ ...options, steps: FRAMEWORK_MIGRATIONS })
+        const names = FRAMEWORK_MIGRATIONS.map(({ name }) => name)
+        for (const name of names.toReversed()) assert.equal(await migrator.down(), name)
+        assert.equal(await migrator.down(), undefined)
+        assert.deepEqual(
+          await tables(),
+          before.filter((name) => !name.startsWith('routemq_') || name === APP_TABLE),
+        )
+        assert.deepEqual(
+          (await migrator.status()).filter(({ appliedAt }) => appliedAt !== undefined),
+          [],
+        )
+        assert.deepEqual(await migrator.up(), names)
+        assert.deepEqual((await tables()).sort(), before.sort())
+      } finally {
+        await store.close()
+        await other.drop()
+      }
+    })
+
+    test('a newer schema is refused with an explanation', async () => {
+      const store = await openStore(own.config)
+      await sql`insert into routemq_migrations (name, applied_us) values ('9999-future', 1)`.execute(store.kysely)
+      await store.close()
+      await assert.rejects(openStore(own.config), { code: 'DATABASE_SCHEMA', message: /newer version.*9999-future/s })
+    })
+
+    test("somebody else's table of the same name is refused, and left alone", async () => {
+      const other = await ownDatabase(kind)
+      try {
+        const raw = await openStore(other.config, { migrate: false })
+        await sql`create table routemq_devices (id integer)`.execute(raw.kysely)
+        await assert.rejects(openStore(other.config), { code: 'DATABASE_SCHEMA', message: /routemq_devices/ })
+        await assert.rejects(sql`select * from routemq_meta`.execute(raw.kysely))
+        await sql`drop table routemq_devices`.execute(raw.kysely)
+        await sql`drop table if exists routemq_migrations`.execute(raw.kysely)
+        await sql`create table routemq_migrations (version integer)`.execute(raw.kysely)
+        await assert.rejects(openStore(other.config), { code: 'DATABASE_SCHEMA', message: /not ours/ })
+        await raw.close()
+      } finally {
+        await other.drop()
+      }
+    })
+  })
+})
+
+test('of the copies before a migration the oldest go, never the one just made nor those of a restore', async () => {
+  const own = await ownDatabase('sqlite')
+  const { file } = own.config as { file: string }
+  const dir = await mkdtemp(join(import.meta.dirname, 'tmp-migrations-'))
+  try {
+    await (await openStore(own.config)).close()
+    // By name they stand behind the new one; by time the first of them is the oldest.
+    const names = ['before-9_a', 'before-9_b', 'before-9_c', 'before-9_d', 'before-restore-1', 'before-restore-2']
+    for (const [n, name] of names.entries()) {
+      await writeFile(`${file}.${name}`, '')
+      await utimes(`${file}.${name}`, 1_000_000 + n, 1_000_000 + n)
+    }
+    await writeFile(join(dir, '0001_copied.mjs'), 'export const up = async () => {}\n')
+    await (await openStore(own.config, { appMigrationsDir: dir })).close()
+    const prefix = `${basename(file)}.`
+    const copies = (await readdir(dirname(file))).filter((name) => name.startsWith(`${prefix}before-`)).sort()
+    assert.deepEqual(
+      copies.map((name) => name.slice(prefix.length)),
+      ['before-0001_copied', 'before-9_c', 'before-9_d', 'before-restore-1', 'before-restore-2'],
+    )
+  } finally {
+    await rm(dir, { recursive: true })
+    await own.drop()
+  }
+})
+
+test('no database is no store', async () => {
+  assert.equal(await openDatabase({ kind: 'none' }, { logger: silentLogger, instance: 'x' }), undefined)
+})
+
+test('an SQLite file that is not one, and a folder that cannot be, leave a store in trouble that goes on trying', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'routemq-db-'))
+  const file = join(dir, 'x.db')
+  await writeFile(file, 'this is no database, but long enough to be looked at as if it were one'.repeat(50))
+  const store = await openStore({ kind: 'sqlite', file }, { checkMs: { there: 50, away: 50 } })
+  assert.equal(store.state.name, 'error')
+  await assert.rejects(store.devices.list(), { code: 'DATABASE_UNAVAILABLE' })
+  await rm(file)
+  const good = new Promise<void>((resolve) => store.onState(({ name }) => name === 'ok' && resolve()))
+  await good
+  assert.deepEqual(await store.devices.list(), [])
+  await store.close()
+  await writeFile(join(dir, 'plain'), '')
+  const blocked = await openStore({ kind: 'sqlite', file: join(dir, 'plain', 'x.db') })
+  assert.equal(blocked.state.name, 'error')
+  await blocked.close()
+  await rm(dir, { recursive: true })
+})
+
+interface Elsewhere {
+  readonly state: string
+  readonly migrated: boolean
+}
+
+function startElsewhere(config: OwnDatabase['config']): Promise<Elsewhere> {
+  return elsewhere(config, 'start') as Promise<Elsewhere>
+}
+
+function elsewhere(config: OwnDatabase['config'], what: string, dir?: string): Promise<unknown> {
+  const child = fork(new URL('./opener.ts', import.meta.url), [JSON.stringify(config), what, ...(dir ? [dir] : [])], {
+    execArgv: ['--import', 'tsx'],
+    serialization: 'advanced',
+  })
+  return new Promise((resolve, reject) => {
+    child.once('message', resolve)
+    child.once('exit', (code) => reject(new Error(`the other process ended with ${code}`)))
+  })
+}

@@ -1,0 +1,183 @@
+import assert from 'node:assert/strict'
+import { stat } from 'node:fs/promises'
+import { after, before, describe, test } from 'node:test'
+import { sql } from 'kysely'
+import type { ReadingWrite } from '../../../core/database/readings/reading.js'
+import { Retention } from '../../../core/database/retention.js'
+import type { Store } from '../../../core/database/store.js'
+import { silentLogger } from '../../../core/observability/logger.js'
+import { systemClock } from '../../../core/support/clock.js'
+import { type OwnDatabase, onEachDatabase, openStore, ownDatabase } from './databases.js'
+
+const DAY = 86_400_000
+
+function rows(device: string, from: number, count: number, stepUs: number, first = 1): ReadingWrite[] {
+  return Array.from({ length: count }, (_, n) => ({
+    source: { instance: 'r', boot: device },
+    sequence: first + n,
+    device_id: device,
+    point: `p${n % 10}`,
+    unit: null,
+    time_us: from * 1e3 + n * stepUs,
+    value: n + 0.5,
+    quality: 'good',
+    reason: null,
+  }))
+}
+
+onEachDatabase((kind) => {
+  describe(`retention on ${kind}`, () => {
+    let own: OwnDatabase
+    let store: Store
+    let now = Date.parse('2026-06-01T00:00:00Z')
+    const clock = { ...systemClock, now: () => now }
+    before(async () => {
+      own = await ownDatabase(kind)
+      store = await openStore(own.config, { clock })
+    })
+    after(async () => {
+      await store?.close()
+      await own?.drop()
+    })
+
+    test('each table keeps what its age and number allow, and no less', async () => {
+      await store.readings.insertBatch(rows('old', now - 31 * DAY, 500, 1_000))
+      await store.readings.insertBatch(rows('edge', now - 28 * DAY, 500, 1_000))
+      // More rows at one instant than one step deletes.
+      const crowd = rows('crowd', now - 40 * DAY, 6_000, 0).map((row) => ({ ...row, point: 'p' }))
+      for (let at = 0; at < crowd.length; at += 2_000) await store.readings.insertBatch(crowd.slice(at, at + 2_000))
+      await store.events.append([
+        { kind: 'a', message: 'old', at: now - 366 * DAY },
+        { kind: 'a', message: 'new' },
+      ])
+      const entry = { actor: { kind: 'app', name: 'x' }, action: 'write', outcome: 'ok' } as const
+      await store.audit.append([
+        { ...entry, at: now - 366 * DAY },
+        { ...entry, at: now - 363 * DAY },
+      ])
+      const letter = {
+        route: 'r',
+        topic: 't',
+        payload: '',
+        qos: 1,
+        retain: false,
+        properties: {},
+        receivedAt: 0,
+        deadline: 0,
+        error: { code: 'INTERNAL', message: 'x' },
+        attempts: 1,
+      } as const
+      for (let n = 0; n < 12; n++) await store.deadLetters.put({ ...letter, failedAt: now + n })
+      const me = { instance: 'i', boot: 'b' }
+      await store.idempotency.claim('old', 'h', me)
+      now += DAY + 1
+      await store.idempotency.claim('new', 'h', me)
+      const retention = new Retention({
+        store,
+        logger: silentLogger,
+        clock,
+        limits: { deadLetters: 10 },
+      })
+      const report = await retention.run()
+      assert.deepEqual(report, { readings: 6_500, events: 1, audit: 1, deadLetters: 2, claims: 1 })
+      const left = await sql<{ left: number }>`select count(*) as "left" from routemq_readings`.execute(store.kysely)
+      assert.equal(Number(left.rows[0]!.left), 500)
+      assert.deepEqual(
+        (await store.events.list()).map(({ message }) => message),
+        ['new'],
+      )
+      assert.equal((await store.deadLetters.list())[0]?.failedAt, now - DAY - 1 + 11)
+      assert.notEqual(await store.idempotency.get('new'), undefined)
+      assert.deepEqual(await retention.run(), { readings: 0, events: 0, audit: 0, deadLetters: 0, claims: 0 })
+    })
+
+    test('over its size it is trimmed once, not again in each round while nothing is added', async () => {
+      await store.readings.insertBatch(rows('fat', now - 3_600_000, 4_000, 1_000))
+      if (kind === 'mysql') await sql`analyze table routemq_readings`.execute(store.kysely)
+      const fill = kind === 'sqlite' ? 'x'.repeat(3_000_000) : 'x'
+      await store.events.append([{ kind: 'a', message: fill, at: now }])
+      const count = async () => {
+        const query = sql<{
+          n: number
+        }>`select count(*) as n from routemq_readings where time_us > ${(now - 3_700_000) * 1e3}`
+        return Number((await query.execute(store.kysely)).rows[0]!.n)
+      }
+      // Of a server the readings themselves are larger than this, of SQLite something else is.
+      const limits = { readingBytes: kind === 'sqlite' ? 2_500_000 : 16_384 }
+      const first = await new Retention({ store, logger: silentLogger, clock, limits }).run()
+      const left = await count()
+      assert.ok(first!.readings > 0)
+      // Each as after a restart.
+      for (let round = 0; round < 3; round++) await new Retention({ store, logger: silentLogger, clock, limits }).run()
+      assert.equal(await count(), left)
+      const { rows: meta } = await sql<{ value: string }>`
+        select value from routemq_meta where name = 'readings_trimmed_bytes'`.execute(store.kysely)
+      assert.ok(Number(meta[0]?.value) > limits.readingBytes)
+    })
+
+    test('it runs by itself, and stopping waits and ends it', async () => {
+      await store.events.append([{ kind: 'a', message: 'old', at: now - 400 * DAY }])
+      const retention = new Retention({ store, logger: silentLogger, clock, everyMs: 5 })
+      retention.start()
+      retention.start()
+      const limit = Date.now() + 5_000
+      while ((await store.events.list()).some(({ message }) => message === 'old') && Date.now() < limit) {
+        await new Promise((resolve) => setTimeout(resolve, 5))
+      }
+      await retention.stop()
+      await retention.stop()
+      assert.ok(!(await store.events.list()).some(({ message }) => message === 'old'))
+    })
+  })
+})
+
+test('ten cycles over the size: the SQLite file stays within 1.2 of its cap', async (t) => {
+  const own = await ownDatabase('sqlite')
+  const store = await openStore(own.config)
+  const cap = 2_000_000
+  let clock = Date.parse('2026-06-01T00:00:00Z')
+  const retention = new Retention({
+    store,
+    logger: silentLogger,
+    clock: { ...systemClock, now: () => clock },
+    limits: { readingBytes: cap },
+  })
+  const file = (own.config as { file: string }).file
+  let largest = 0
+  let removed = 0
+  for (let cycle = 0; cycle < 10; cycle++) {
+    await store.readings.insertBatch(rows('big', clock, 20_000, 1_000, cycle * 20_000 + 1))
+    clock += 20_000
+    removed += (await retention.run())!.readings
+    if (cycle > 0) largest = Math.max(largest, (await stat(file)).size)
+  }
+  t.diagnostic(`file at most ${largest} bytes after a round, cap ${cap}, ${removed} rows removed`)
+  assert.ok(removed > 50_000)
+  assert.ok(largest <= cap * 1.2, `${largest}`)
+  const newest = await store.readings.query({ device_id: 'big', limit: 1 })
+  assert.equal(newest.readings[0]?.sequence, 200_000, 'the newest stay')
+  await store.close()
+  await own.drop()
+})
+
+test('below a tenth of the disk readings stop, and start again above it with a margin', async () => {
+  const own = await ownDatabase('sqlite')
+  const store = await openStore(own.config)
+  const told: (string | undefined)[] = []
+  let free = 0.5
+  const retention = new Retention({
+    store,
+    logger: silentLogger,
+    freeShare: async () => free,
+    onDisk: (reason) => told.push(reason),
+  })
+  for (free of [0.5, 0.09, 0.05, 0.11, 0.13, 0.5]) await retention.checkDisk()
+  assert.equal(told.length, 2)
+  assert.match(told[0]!, /only 9\.0 %/)
+  assert.equal(told[1], undefined)
+  const real = new Retention({ store, logger: silentLogger, minFree: 0 })
+  await real.checkDisk()
+  assert.equal(real.diskReason, undefined)
+  await store.close()
+  await own.drop()
+})

@@ -1,0 +1,137 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { deadlineOf, parseInstant, refuseExpired } from '../../../core/delivery/deadline.js'
+import { bench, message } from './harness.js'
+
+const at = 1_700_000_000_000
+const arrived = (extra = {}) => message('a', {}, { receivedAt: at, ...extra })
+
+test('an instant is Unix seconds, Unix milliseconds or ISO 8601; anything else is none', () => {
+  assert.equal(parseInstant(1_700_000_000.25), at + 250)
+  assert.equal(parseInstant(at), at)
+  assert.equal(parseInstant('2023-11-14T22:13:20Z'), at)
+  for (const odd of ['soon', '', -1, 0, Number.NaN, Number.POSITIVE_INFINITY, null, {}, true, '2023']) {
+    assert.equal(parseInstant(odd), undefined, String(odd))
+  }
+})
+
+test('the deadline is the message expiry, else expires_at, else timestamp plus maxAge, else arrival plus maxAge', () => {
+  const payload = { expires_at: at / 1_000 + 5, timestamp: at / 1_000 - 1 }
+  const expiring = arrived({ properties: { messageExpiryInterval: 2 } })
+  assert.equal(deadlineOf(expiring, payload, 30_000), at + 2_000)
+  assert.equal(deadlineOf(arrived(), payload, 30_000), at + 5_000)
+  assert.equal(deadlineOf(arrived(), { timestamp: payload.timestamp }, 30_000), at + 29_000)
+  assert.equal(deadlineOf(arrived(), {}, 30_000), at + 30_000)
+  assert.equal(deadlineOf(arrived(), {}, undefined), undefined)
+  assert.equal(deadlineOf(arrived(), { timestamp: 1 }, undefined), undefined)
+})
+
+test('a sender whose clock runs ahead does not make a command live longer', () => {
+  assert.equal(deadlineOf(arrived(), { timestamp: at / 1_000 + 3_600 }, 30_000), at + 30_000)
+})
+
+test('a time that the payload merely inherits is no time', () => {
+  const payload = JSON.parse('{"__proto__": {"expires_at": 1}}')
+  assert.equal(deadlineOf(arrived(), payload, undefined), undefined)
+})
+
+test('a message that waited at the broker and carries no time has an unknown age', () => {
+  assert.throws(() => deadlineOf(arrived({ fresh: false }), {}, 30_000), { code: 'COMMAND_AGE_UNKNOWN' })
+  assert.equal(deadlineOf(arrived({ fresh: false }), { timestamp: at / 1_000 }, 30_000), at + 30_000)
+  assert.equal(deadlineOf(arrived({ fresh: false }), {}, undefined), undefined)
+  const bounded = (queuedAtMostMs: number) => arrived({ fresh: false, queuedAtMostMs })
+  assert.equal(deadlineOf(bounded(2_000), {}, 30_000), at + 28_000)
+  assert.throws(() => deadlineOf(bounded(30_000), {}, 30_000), { code: 'COMMAND_AGE_UNKNOWN' })
+})
+
+test('a deadline has passed from its millisecond on', () => {
+  refuseExpired(undefined, 10)
+  refuseExpired(11, 10)
+  assert.throws(() => refuseExpired(10, 10), { code: 'COMMAND_EXPIRED' })
+})
+
+test('a time is read in every unit, as a number or a text; what is none is no time', () => {
+  const seconds = 1_767_225_600
+  for (const value of [seconds, seconds * 1e3, seconds * 1e6, seconds * 1e9, String(seconds), '2026-01-01T00:00:00Z']) {
+    assert.equal(parseInstant(value), seconds * 1e3, String(value))
+  }
+  for (const value of [0, -1, Number.NaN, '', 'yesterday', '2020-13-45', true, {}, 1e21]) {
+    assert.equal(parseInstant(value), undefined, String(value))
+  }
+})
+
+test('a command whose time nobody can read is refused, and telemetry with such a field is not', () => {
+  for (const payload of [{ timestamp: 0 }, { timestamp: '2020-13-45' }, { expires_at: 'yesterday' }]) {
+    assert.throws(() => deadlineOf(arrived(), payload, 30_000), { code: 'PAYLOAD_INVALID' })
+    assert.equal(deadlineOf(arrived(), payload, undefined), undefined)
+  }
+})
+
+test('an expired command is answered COMMAND_EXPIRED and its handler does not run', async () => {
+  const ran: string[] = []
+  const { send, outgoing, engine } = bench((router) =>
+    router.on('d/{id}', ({ params }) => ran.push(String(params.id)), { maxAge: '30s', reply: true }),
+  )
+  await send('d/old', {}, { receivedAt: Date.now() - 31_000 })
+  await send('d/late', { timestamp: Date.now() / 1_000 - 40 })
+  await send('d/gone', { expires_at: new Date(Date.now() - 1).toISOString() })
+  await send('d/unknown', {}, { fresh: false })
+  await send('d/good', {})
+  const code = (id: string) => (outgoing.on(`d/${id}/response`) as { error?: { code: string } }[])[0]?.error?.code
+  assert.deepEqual(['old', 'late', 'gone', 'unknown', 'good'].map(code), [
+    'COMMAND_EXPIRED',
+    'COMMAND_EXPIRED',
+    'COMMAND_EXPIRED',
+    'COMMAND_AGE_UNKNOWN',
+    undefined,
+  ])
+  assert.deepEqual(ran, ['good'])
+  assert.equal(engine.stats().expired, 4)
+})
+
+test('a command that expires while it waits for its turn is not run', async () => {
+  const ran: number[] = []
+  const { send, outgoing } = bench((router) =>
+    router.on(
+      'd/{id}',
+      async ({ payload }) => {
+        ran.push((payload as { n: number }).n)
+        await new Promise((resolve) => setTimeout(resolve, 60))
+      },
+      { orderBy: 'id', maxAge: 40, reply: true },
+    ),
+  )
+  await Promise.all([send('d/a', { n: 1 }), send('d/a', { n: 2 })])
+  assert.deepEqual(ran, [1])
+  assert.equal((outgoing.on('d/a/response') as { error: { code: string } }[])[0]!.error.code, 'COMMAND_EXPIRED')
+})
+
+test('the deadline travels with every request to a device; an earlier one of the handler stands', async () => {
+  const { send, field } = bench((router) =>
+    router.on(
+      'd/{id}',
+      async ({ devices, deadline }) => {
+        await devices.request({ op: 'read', device_id: 'x', register_type: 'holding', address: 0, count: 1 })
+        await devices.request({ op: 'write', device_id: 'x', items: [], deadline: deadline! - 5 })
+      },
+      { maxAge: '30s' },
+    ),
+  )
+  const receivedAt = Date.now()
+  await send('d/a', {}, { receivedAt })
+  assert.deepEqual(
+    field.requests.map(({ deadline }) => deadline),
+    [receivedAt + 30_000, receivedAt + 29_995],
+  )
+})
+
+test('a retained message runs only routes that say so', async () => {
+  const ran: string[] = []
+  const { send, engine } = bench((router) => {
+    router.on('a/#', () => void ran.push('not'))
+    router.on('a/{x}', () => void ran.push('retained'), { retained: true })
+  })
+  await send('a/b', {}, { retain: true })
+  assert.deepEqual(ran, ['retained'])
+  assert.equal(engine.stats().skipped, 1)
+})

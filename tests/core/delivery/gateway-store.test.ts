@@ -1,0 +1,311 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { setImmediate } from 'node:timers/promises'
+import { openDatabase } from '../../../core/database/open.js'
+import type { Store } from '../../../core/database/store.js'
+import type { DeliveryTables } from '../../../core/delivery/gateway-ports.js'
+import { GatewayStore } from '../../../core/delivery/gateway-store.js'
+import { MemoryStore } from '../../../core/delivery/memory-store.js'
+import { recordsIn } from '../../../core/delivery/spool-records.js'
+import { silentLogger } from '../../../core/observability/logger.js'
+import { Spool } from '../../../core/spool/spool.js'
+import { RouteMQError } from '../../../core/support/errors.js'
+import { Field, until } from './harness.js'
+import { letter, parkable, storeContract } from './store-contract.js'
+
+const write = { op: 'write', device_id: 'd', items: [{ point: 'p', value: 1 }] } as const
+
+/** A folder with a real database and a real spool; the database can be taken away and lives of the gateway follow each other. */
+async function plant() {
+  const dir = await mkdtemp(join(tmpdir(), 'routemq-delivery-'))
+  const database = (await openDatabase(
+    { kind: 'sqlite', file: join(dir, 'd.db') },
+    { logger: silentLogger, instance: 'i' },
+  )) as Store
+  let away = false
+  const guarded = <T extends object>(port: T): T =>
+    new Proxy(port, {
+      get: (target, name) => {
+        const method = Reflect.get(target, name) as (...args: unknown[]) => Promise<unknown>
+        return async (...args: unknown[]) => {
+          if (away) throw new RouteMQError('DATABASE_UNAVAILABLE', 'away', { details: { state: 'disconnected' } })
+          return method.apply(target, args)
+        }
+      },
+    })
+  const tables: DeliveryTables = {
+    deadLetters: guarded(database.deadLetters),
+    parked: guarded(database.parked),
+    claims: guarded(database.idempotency),
+  }
+  let life = 0
+  const open: { store: GatewayStore; spool: Spool }[] = []
+  const start = async () => {
+    const spool = await Spool.open({ dir: join(dir, 'spool'), maxBytes: 1_048_576 })
+    const store = new GatewayStore({
+      tables,
+      spool,
+      owner: { instance: 'i', boot: `boot-${++life}` },
+      logger: silentLogger,
+      copyWaitMs: 100,
+      replayMs: 100,
+    })
+    await store.start()
+    open.push({ store, spool })
+    return { store, spool }
+  }
+  const end = async () => {
+    const { store, spool } = open.pop()!
+    await store.stop()
+    await spool.close()
+  }
+  return {
+    database,
+    start,
+    end,
+    setAway: (value: boolean) => {
+      away = value
+    },
+    close: async () => {
+      while (open.length > 0) await end()
+      await database.close()
+      await rm(dir, { recursive: true })
+    },
+  }
+}
+
+storeContract('memory', async () => {
+  const store = new MemoryStore()
+  return { store, letters: async () => store.letters, parked: async () => store.parked, close: async () => {} }
+})
+
+storeContract('gateway, database there', async () => {
+  const { start, database, close } = await plant()
+  const { store } = await start()
+  return { store, letters: () => database.deadLetters.list(), parked: () => database.parked.list(), close }
+})
+
+storeContract('gateway, database away', async () => {
+  const { start, setAway, close } = await plant()
+  const { store, spool } = await start()
+  await store.claim('seen', 'h')
+  setAway(true)
+  const kept = async () => {
+    const letters = []
+    const parked = new Map()
+    for await (const { record } of recordsIn(spool)) {
+      if (record.op === 'dead') letters.push(record.letter)
+      if (record.op === 'park') parked.set(record.id, { ...record.message, id: record.id })
+      if (record.op === 'unpark') parked.delete(record.id)
+    }
+    return { letters, parked: [...parked.values()] }
+  }
+  return { store, letters: async () => (await kept()).letters, parked: async () => (await kept()).parked, close }
+})
+
+test('what was spooled while the database was away is there afterwards, once, and in order', async () => {
+  const { start, setAway, database, close } = await plant()
+  const { store, spool } = await start()
+  await store.claim('k0', 'h')
+  setAway(true)
+  await store.deadLetter(letter('a'))
+  const stays = await store.park(parkable('stays'))
+  await store.unpark(await store.park(parkable('goes')))
+  await store.claim('k1', 'h')
+  await store.complete('k1', { ok: true, value: 1 })
+  await store.complete('k0', { ok: true, value: 0 })
+  assert.equal(store.stats().spooled, 7)
+  setAway(false)
+  // Its park still waits in the spool: done directly, the message would be parked again afterwards.
+  const late = store.unpark(stays)
+  await until('the replay', () => store.stats().spooled === 0)
+  await late
+  assert.equal(spool.count, 0)
+  assert.deepEqual(
+    (await database.deadLetters.list()).map(({ topic }) => topic),
+    ['a'],
+  )
+  assert.deepEqual(await database.parked.list(), [])
+  assert.deepEqual((await database.idempotency.get('k1'))?.outcome, { ok: true, value: 1 })
+  assert.deepEqual((await database.idempotency.get('k0'))?.outcome, { ok: true, value: 0 })
+  await close()
+})
+
+test('claims of a life that ended are interrupted in the next, ended ones keep their outcome; in the table and in the spool', async () => {
+  const { start, end, setAway, close } = await plant()
+  const first = await start()
+  await first.store.claim('table', 'h')
+  await first.store.claim('table-done', 'h')
+  setAway(true)
+  await first.store.claim('spool', 'h')
+  await first.store.claim('spool-done', 'h')
+  await first.store.complete('spool-done', { ok: true, value: 2 })
+  await first.store.complete('table-done', { ok: true, value: 1 })
+  await end()
+  const second = await start()
+  const look = async () => ({
+    spool: (await second.store.claim('spool', 'h')).state,
+    'spool-done': (await second.store.claim('spool-done', 'h')).state,
+    'table-done': (await second.store.claim('table-done', 'h')).state,
+  })
+  const wanted = { spool: 'interrupted', 'spool-done': 'done', 'table-done': 'done' }
+  assert.deepEqual(await look(), wanted)
+  // Nobody can know whether an earlier life ran it.
+  await assert.rejects(second.store.claim('table', 'h'), { code: 'DATABASE_UNAVAILABLE' })
+  setAway(false)
+  await until('the replay', () => second.store.stats().spooled === 0)
+  assert.deepEqual(await look(), wanted)
+  assert.equal((await second.store.claim('table', 'h')).state, 'interrupted')
+  await close()
+})
+
+test('a command whose worker died runs elsewhere, and what it wrote is not written again', async () => {
+  const { start, close } = await plant()
+  const { store } = await start()
+  const field = new Field()
+  let finish = (_: unknown) => {}
+  field.answer = (_request, signal) =>
+    new Promise((resolve, reject) => {
+      finish = resolve
+      signal?.addEventListener('abort', () => reject(signal.reason))
+    })
+  const devices = store.guardField(field)
+  const claimed = { ...write, claim: { key: 'k', index: 0 } }
+  const [one, two] = [store.forWorker('slot-1'), store.forWorker('slot-2')]
+  assert.equal((await one.claim('k', 'h')).state, 'claimed')
+  const abort = new AbortController()
+  const firstWrite = devices.request(claimed, abort.signal)
+  assert.equal((await two.claim('k', 'h')).state, 'running')
+  store.workerLost('slot-1')
+  abort.abort(new RouteMQError('WORKER_LOST', 'slot-1 is gone'))
+  assert.equal((await two.claim('k', 'h')).state, 'claimed')
+  const secondWrite = devices.request(claimed)
+  finish({ device_id: 'd', results: [] })
+  assert.deepEqual(await secondWrite, await firstWrite)
+  assert.equal(field.requests.length, 1)
+  assert.equal('claim' in field.requests[0]!, false)
+  await assert.rejects(devices.request({ ...claimed, device_id: 'other' } as never), { code: 'WRITE_OUTCOME_UNKNOWN' })
+  await two.complete('k', { ok: true, value: 1 })
+  await assert.rejects(one.claim('k', 'h'), { code: 'WORKER_LOST' }, 'the process that is gone gets nothing any more')
+  assert.equal((await store.forWorker('slot-1').claim('k', 'h')).state, 'done', 'the one in its place does')
+  await close()
+})
+
+test('a copy that waited in a worker that died does not take the claim with it', async () => {
+  const { start, close } = await plant()
+  const { store } = await start()
+  const [one, two] = [store.forWorker('slot-1'), store.forWorker('slot-2')]
+  await two.claim('k', 'h')
+  const waiting = one.claim('k', 'h')
+  await setImmediate()
+  store.workerLost('slot-1')
+  store.workerLost('slot-2')
+  await assert.rejects(waiting, { code: 'WORKER_LOST' })
+  assert.equal((await store.forWorker('slot-3').claim('k', 'h')).state, 'claimed')
+  await close()
+})
+
+test('what a worker was parking when it died is not kept: it was not acknowledged and comes again', async () => {
+  const { start, close } = await plant()
+  const { store } = await start()
+  const parking = store.forWorker('slot-1').park(parkable('a'))
+  store.workerLost('slot-1')
+  await assert.rejects(parking, { code: 'WORKER_LOST' })
+  assert.deepEqual(await store.takeOver('slot-1', new Set(['r'])), [])
+  assert.equal(store.stats().parked, 0)
+  await close()
+})
+
+test('a command that is given up by its handler ends its write', async () => {
+  const { start, close } = await plant()
+  const { store } = await start()
+  const field = new Field()
+  field.answer = (_request, signal) =>
+    new Promise((_resolve, reject) => signal!.addEventListener('abort', () => reject(signal!.reason)))
+  const abort = new AbortController()
+  const answer = store.guardField(field).request({ ...write, claim: { key: 'k', index: 0 } }, abort.signal)
+  abort.abort(new RouteMQError('HANDLER_TIMEOUT', 'too slow'))
+  await assert.rejects(answer, { code: 'HANDLER_TIMEOUT' })
+  await close()
+})
+
+test('a write that provably did nothing may be sent by the next run', async () => {
+  const { start, close } = await plant()
+  const { store } = await start()
+  const field = new Field()
+  const devices = store.guardField(field)
+  field.answer = () => {
+    throw new RouteMQError('WORKER_LOST', 'aborted', { details: { results: [{ outcome: 'not_sent' }] } })
+  }
+  const claimed = { ...write, claim: { key: 'k', index: 0 } }
+  await assert.rejects(devices.request(claimed))
+  field.answer = () => ({ device_id: 'd', results: [] })
+  await devices.request(claimed)
+  assert.equal(field.requests.length, 2)
+  await close()
+})
+
+test('a copy waits for the end of the first instead of asking in a hurry', async () => {
+  const { start, close } = await plant()
+  const { store } = await start()
+  await store.claim('k', 'h')
+  const second = store.claim('k', 'h')
+  await store.complete('k', { ok: true, value: 'v' })
+  assert.deepEqual(await second, { state: 'done', outcome: { ok: true, value: 'v' } })
+  await close()
+})
+
+test('parked messages of a lost worker and of an earlier life are handed on once, by route', async () => {
+  const { start, end, setAway, close } = await plant()
+  const first = await start()
+  const routes = new Set(['r'])
+  const [one, two] = [first.store.forWorker('slot-1'), first.store.forWorker('slot-2')]
+  await one.park(parkable('a'))
+  await two.park(parkable('b'))
+  assert.deepEqual(await first.store.takeOver('slot-2', routes), [])
+  first.store.workerLost('slot-1')
+  assert.deepEqual(await first.store.takeOver('slot-2', new Set(['other'])), [])
+  assert.deepEqual(
+    (await first.store.takeOver('slot-2', routes)).map(({ topic }) => topic),
+    ['a'],
+  )
+  assert.deepEqual(await first.store.takeOver('slot-2', routes), [])
+  setAway(true)
+  await two.park(parkable('c'))
+  setAway(false)
+  await end()
+  const second = await start()
+  const taken = await second.store.takeOver('slot-1', routes)
+  assert.deepEqual(taken.map(({ topic }) => topic).sort(), ['a', 'b', 'c'])
+  for (const { id } of taken) await second.store.unpark(id)
+  await until('the replay', () => second.store.stats().spooled === 0)
+  second.store.workerLost('slot-1')
+  assert.deepEqual(await second.store.takeOver('slot-1', routes), [])
+  await close()
+})
+
+test('another installation on the same database does not take them', async () => {
+  const { start, database, close } = await plant()
+  const { store } = await start()
+  await store.park(parkable('a'))
+  const other = new GatewayStore({
+    tables: { deadLetters: database.deadLetters, parked: database.parked, claims: database.idempotency },
+    owner: { instance: 'other', boot: 'b' },
+    logger: silentLogger,
+  })
+  assert.deepEqual(await other.takeOver('w', new Set(['r'])), [])
+  await close()
+})
+
+test('without a spool what the database does not take is refused', async () => {
+  const tables = new Proxy({} as DeliveryTables, {
+    get: () => new Proxy({}, { get: () => () => Promise.reject(new RouteMQError('DATABASE_UNAVAILABLE', 'away')) }),
+  })
+  const store = new GatewayStore({ tables, owner: { instance: 'i', boot: 'b' }, logger: silentLogger })
+  await assert.rejects(store.deadLetter(letter('a')), { code: 'DATABASE_UNAVAILABLE' })
+  await assert.rejects(store.park(parkable('a')), { code: 'DATABASE_UNAVAILABLE' })
+  await assert.rejects(store.claim('k', 'h'), { code: 'DATABASE_UNAVAILABLE' })
+})

@@ -1,0 +1,119 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { RouteMQError } from '../../../core/support/errors.js'
+import { fullPlant } from './full-plant.js'
+import { start } from './started.js'
+
+test('readings come a page at a time, filters as asked for', async (context) => {
+  const services = fullPlant()
+  const sidecar = await start(context, { services })
+  const first = await sidecar.get(
+    '/api/readings?device_id=meter-1&from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00%2B01:00&min=1&max=-2.5e3&limit=1000',
+  )
+  assert.equal(first.status, 200)
+  assert.equal(first.body.items.length, 1000)
+  assert.deepEqual(services.queries[0], {
+    device_id: 'meter-1',
+    from: Date.UTC(2026, 0, 1),
+    to: Date.UTC(2026, 0, 1, 23),
+    min: 1,
+    max: -2500,
+    limit: 1000,
+  })
+  const last = await sidecar.get('/api/readings?limit=1000&cursor=2000')
+  assert.deepEqual([last.body.items.length, last.body.next], [500, null])
+  for (const query of [
+    'limit=1001',
+    'limit=0',
+    'from=yesterday',
+    'to=2026-01-01',
+    'min=NaN',
+    'min=0x1',
+    'device_id=a/b',
+    'cursor=',
+  ]) {
+    assert.equal((await sidecar.get(`/api/readings?${query}`)).status, 422, query)
+  }
+})
+
+test('a NUL, which no database takes, is refused wherever a text becomes part of a statement', async (context) => {
+  const services = fullPlant()
+  const sidecar = await start(context, { services })
+  for (const path of [
+    '/api/readings?point=%00',
+    '/api/readings?cursor=%00',
+    '/api/readings.csv?point=a%00',
+    '/api/events?kind=%00',
+    '/api/admin/dead?route=%00',
+    '/api/admin/dead/%00',
+  ]) {
+    assert.equal((await sidecar.get(path)).status, 422, path)
+  }
+  assert.deepEqual(services.queries, [])
+  const key = await sidecar.send('POST', '/api/admin/keys', { name: 'a\u0000', scope: 'read' })
+  const target = { device_id: 'meter-1', address: 1, description: 'a\u0000' }
+  const polling = await sidecar.send('POST', '/api/admin/polling', target)
+  assert.deepEqual([key.status, polling.status], [422, 422])
+})
+
+test('buckets take a width or a day in a time zone', async (context) => {
+  const services = fullPlant()
+  const sidecar = await start(context, { services })
+  assert.equal((await sidecar.get('/api/readings/buckets?bucket=15m')).body[0].avg, 1.5)
+  await sidecar.get('/api/readings/buckets?bucket=day&tz=Europe/Berlin&point=level')
+  assert.deepEqual(services.queries, [
+    { limit: 100, bucket: 900_000, tz: 'UTC' },
+    { limit: 100, point: 'level', bucket: 'day', tz: 'Europe/Berlin' },
+  ])
+  for (const query of ['', 'bucket=0m', 'bucket=1d', 'bucket=day&tz=Mars/Olympus', 'bucket=-1h']) {
+    assert.equal((await sidecar.get(`/api/readings/buckets?${query}`)).status, 422, query)
+  }
+})
+
+test('CSV is all pages as one stream, and nothing in it is a formula', async (context) => {
+  const services = fullPlant()
+  const sidecar = await start(context, { services })
+  const { status, headers, text } = await sidecar.get('/api/readings.csv')
+  assert.deepEqual([status, headers['content-type']], [200, 'text/csv; charset=utf-8'])
+  const lines = text.trimEnd().split('\n')
+  assert.equal(lines.length, 2_501)
+  assert.equal(lines[0], 'timestamp,device_id,point,value,quality')
+  assert.equal(lines[1], "2023-11-14T22:13:20.000Z,'=cmd,level,0,good")
+  assert.equal(lines[2], '2023-11-14T22:13:19.999Z,meter-1,level,-5,good')
+  assert.equal(lines[3], '2023-11-14T22:13:19.998Z,meter-1,level,9007199254740993,good')
+  assert.deepEqual(
+    services.queries.map(({ cursor }) => cursor),
+    [undefined, '1000', '2000'],
+  )
+})
+
+test('a database that is away is a problem document, also where a stream was wanted', async (context) => {
+  const away = () => Promise.reject(new RouteMQError('DATABASE_UNAVAILABLE', 'the database is away'))
+  const sidecar = await start(context, { services: fullPlant({ readings: { page: away } }) })
+  for (const path of ['/api/readings', '/api/readings.csv']) {
+    const { status, headers, body } = await sidecar.get(path)
+    assert.deepEqual([status, body.code, headers['retry-after']], [503, 'DATABASE_UNAVAILABLE', '1'], path)
+  }
+  assert.equal((await sidecar.get('/api/readings/buckets?bucket=1h')).body.code, 'NOT_AVAILABLE')
+})
+
+test('events and audit are pages, dead letters and workers are steered', async (context) => {
+  const sidecar = await start(context, { services: fullPlant() })
+  assert.equal((await sidecar.get('/api/events?kind=device')).body.items[0].kind, 'device')
+  assert.equal((await sidecar.get('/api/audit?device_id=meter-1')).body.items[0].actor.name, 'key:abc')
+  assert.equal((await sidecar.get('/api/admin/routes')).body[0].filter, 'devices/+')
+  assert.equal((await sidecar.get('/api/admin/dead?limit=5')).body[0].payload, undefined)
+  assert.equal((await sidecar.get('/api/admin/dead/dead-1')).body.payload, 'e30=')
+  const retry = (body?: unknown) => sidecar.send('POST', '/api/admin/dead/dead-1/retry', body)
+  assert.deepEqual(
+    [(await retry()).status, (await retry({})).status, (await retry({ force: true })).status],
+    [410, 410, 200],
+  )
+  assert.equal((await sidecar.send('DELETE', '/api/admin/dead/other')).body.code, 'DEAD_LETTER_UNKNOWN')
+  assert.equal((await sidecar.send('DELETE', '/api/admin/dead/dead-1')).status, 204)
+  assert.equal((await sidecar.get('/api/admin/workers')).body[0].pid, 42)
+  assert.equal((await sidecar.send('POST', '/api/admin/workers/restart')).status, 200)
+  assert.equal((await sidecar.send('POST', '/api/admin/workers/restart', { name: 'x' })).body.code, 'WORKER_UNKNOWN')
+  assert.equal((await sidecar.send('POST', '/api/admin/workers/scale', { slots: 4 })).status, 200)
+  assert.equal((await sidecar.send('POST', '/api/admin/workers/scale', { slots: 0 })).status, 422)
+})

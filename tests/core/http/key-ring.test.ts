@@ -1,0 +1,141 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { KeyRing, type KeyTable } from '../../../core/http/key-ring.js'
+import { createKey } from '../../../core/http/keys.js'
+import type { ApiKeyRecord } from '../../../core/http/services.js'
+import { type Clock, systemClock } from '../../../core/support/clock.js'
+
+const ACTOR = { kind: 'cli', name: 'test' } as const
+
+class MemoryTable implements KeyTable {
+  records: ApiKeyRecord[] = []
+  away = false
+
+  async list() {
+    if (this.away) throw new Error('away')
+    return [...this.records]
+  }
+
+  async add(record: ApiKeyRecord) {
+    this.records.push(record)
+  }
+
+  async revoke(prefix: string) {
+    const found = this.records.find((record) => record.prefix === prefix && record.revoked_at === null)
+    if (found === undefined) return false
+    this.records = this.records.map((each) =>
+      each === found ? { ...each, revoked_at: new Date().toISOString() } : each,
+    )
+    return true
+  }
+}
+
+function setUp(context: TestContext) {
+  const folder = mkdtempSync(join(tmpdir(), 'routemq-keys-'))
+  context.after(() => rmSync(folder, { recursive: true }))
+  const due: (() => void)[] = []
+  const clock: Clock = {
+    ...systemClock,
+    after: (_ms, run) => {
+      due.push(run)
+      return () => {}
+    },
+  }
+  const table = new MemoryTable()
+  const file = join(folder, 'api-keys.json')
+  const ring = (of: () => KeyTable | undefined = () => table) => new KeyRing({ table: of, file, clock })
+  const tick = async () => {
+    due.shift()?.()
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  return { table, file, ring, tick }
+}
+
+test('keys are found from memory, revoked at once, and known again after a restart without the database', async (context) => {
+  const { file, ring } = setUp(context)
+  const keys = ring()
+  await keys.start()
+  assert.equal(keys.any(), false)
+  const { key, record } = createKey({ name: 'n', scope: 'write' }, Date.now())
+  await keys.add(record, ACTOR)
+  assert.deepEqual([keys.any(), keys.find(record.prefix)?.scope], [true, 'write'])
+  assert.equal(statSync(file).mode & 0o777, 0o600)
+  assert.ok(!readFileSync(file, 'utf8').includes(key))
+
+  const later = ring(() => undefined)
+  await later.start()
+  assert.deepEqual([later.any(), later.find(record.prefix)?.hash], [true, record.hash])
+  await assert.rejects(later.revoke(record.prefix, ACTOR), { code: 'DATABASE_UNAVAILABLE' })
+
+  await keys.revoke(record.prefix, ACTOR)
+  assert.equal(keys.any(), false)
+  await assert.rejects(keys.revoke(record.prefix, ACTOR), { code: 'KEY_UNKNOWN' })
+})
+
+test('what another installation changes shows, and what cannot be read changes nothing', async (context) => {
+  const { table, ring, tick } = setUp(context)
+  const keys = ring()
+  await keys.start()
+  const { record } = createKey({ name: 'n', scope: 'read' }, Date.now())
+  table.records.push(record)
+  await tick()
+  assert.equal(keys.any(), true)
+  table.away = true
+  await tick()
+  assert.equal(keys.any(), true)
+  table.away = false
+  await table.revoke(record.prefix)
+  await tick()
+  assert.equal(keys.any(), false)
+  keys.stop()
+})
+
+test('keys that expire or are no longer found leave the door closed; the last one that is revoked opens it', async (context) => {
+  const { table, ring, tick } = setUp(context)
+  const expired = createKey({ name: 'n', scope: 'read', expiresAt: '2020-01-01T00:00:00.000Z' }, Date.now()).record
+  table.records = [expired]
+  const keys = ring()
+  await keys.start()
+  assert.equal(keys.any(), true)
+  table.records = []
+  await tick()
+  assert.deepEqual([keys.any(), keys.find(expired.prefix)], [true, undefined])
+  const { record } = createKey({ name: 'n', scope: 'read' }, Date.now())
+  await keys.add(record, ACTOR)
+  await keys.revoke(record.prefix, ACTOR)
+  assert.equal(keys.any(), false)
+  keys.stop()
+})
+
+test('a reading that began before a key was revoked does not bring it back', async (context) => {
+  const { table, ring, tick } = setUp(context)
+  const keys = ring()
+  await keys.start()
+  const { record } = createKey({ name: 'n', scope: 'read' }, Date.now())
+  await keys.add(record, ACTOR)
+  const old = [...table.records]
+  let answer = () => {}
+  const list = table.list
+  table.list = () => {
+    table.list = list
+    return new Promise((resolve) => {
+      answer = () => resolve(old)
+    })
+  }
+  await tick()
+  await keys.revoke(record.prefix, ACTOR)
+  answer()
+  await new Promise((resolve) => setImmediate(resolve))
+  assert.notEqual(keys.find(record.prefix)?.revoked_at, null)
+  assert.equal(keys.any(), false)
+  keys.stop()
+})
+
+test('a copy that cannot be read ends the start: better closed than open', async (context) => {
+  const { file, ring } = setUp(context)
+  writeFileSync(file, '[{"prefix": 1}]')
+  await assert.rejects(ring(() => undefined).start(), { code: 'CONFIG_INVALID' })
+})

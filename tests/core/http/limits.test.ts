@@ -1,0 +1,143 @@
+import assert from 'node:assert/strict'
+import { connect, type Socket } from 'node:net'
+import { test } from 'node:test'
+import type { HttpConfig } from '../../../core/config/config.js'
+import { bearer } from './client.js'
+import { httpConfig, plant, RUN_TOKEN, testConfig } from './fake-services.js'
+import { start } from './started.js'
+
+/** Sends bytes and collects the answer until the other side closes. */
+function raw(port: number, send: (socket: Socket) => void): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(port, '127.0.0.1')
+    const chunks: Buffer[] = []
+    socket.on('data', (chunk) => chunks.push(chunk))
+    socket.on('error', reject)
+    socket.on('close', () => resolve(Buffer.concat(chunks).toString('utf8')))
+    socket.on('connect', () => send(socket))
+  })
+}
+
+const WRITE = '/api/devices/meter-1/registers/write'
+
+test('a body that is too large is refused, by its length and by its bytes', async (context) => {
+  const services = plant()
+  const sidecar = await start(context, { services, config: { bodyLimitBytes: 1_000 } })
+  const answer = await sidecar.send('POST', WRITE, { address: 1, value: 1, pad: 'x'.repeat(2_000) })
+  assert.deepEqual([answer.status, answer.body.code], [413, 'PAYLOAD_TOO_LARGE'])
+  const chunked = await raw(sidecar.port, (socket) => {
+    socket.write(
+      `POST ${WRITE} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n`,
+    )
+    socket.write(`7d0\r\n${' '.repeat(2_000)}\r\n0\r\n\r\n`)
+  })
+  assert.match(chunked, /^HTTP\/1\.1 413 /)
+  assert.match(chunked, /PAYLOAD_TOO_LARGE/)
+  assert.deepEqual(services.asked, [])
+})
+
+test('clients that are slow over their headers or their body are cut off with a word', async (context) => {
+  const sidecar = await start(context, { timeouts: { headersMs: 100, requestMs: 300 } })
+  const headers = await raw(sidecar.port, (socket) => socket.write('GET /live HTTP/1.1\r\nhost: local'))
+  assert.match(headers, /^HTTP\/1\.1 408 [\s\S]*REQUEST_TIMEOUT/)
+  const body = await raw(sidecar.port, (socket) =>
+    socket.write(
+      `POST ${WRITE} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{"addr`,
+    ),
+  )
+  assert.match(body, /^HTTP\/1\.1 408 /)
+  assert.equal((await sidecar.get('/live')).status, 200)
+})
+
+test('what is no HTTP gets a problem document and a closed connection', async (context) => {
+  const sidecar = await start(context)
+  assert.match(
+    await raw(sidecar.port, (socket) => socket.write('\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03')),
+    /^HTTP\/1\.1 400 [\s\S]*REQUEST_MALFORMED/,
+  )
+  const long = await raw(sidecar.port, (socket) =>
+    socket.write(`GET /live HTTP/1.1\r\nhost: localhost\r\nx-long: ${'x'.repeat(70_000)}\r\n\r\n`),
+  )
+  assert.match(long, /^HTTP\/1\.1 431 [\s\S]*HEADERS_TOO_LARGE/)
+  const both = await raw(sidecar.port, (socket) =>
+    socket.write(
+      `POST ${WRITE} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n`,
+    ),
+  )
+  assert.match(both, /^HTTP\/1\.1 400 /)
+  const noHost = await raw(sidecar.port, (socket) => socket.write('GET /health HTTP/1.0\r\n\r\n'))
+  assert.match(noHost, /^HTTP\/1\.1 403 [\s\S]*HOST_REFUSED/)
+})
+
+test('each client has its own limit, wrong keys count by address, the run token is free', async (context) => {
+  const sidecar = await start(context, { config: { apiKeys: ['one', 'two'], rateLimit: { max: 5, windowMs: 60_000 } } })
+  const statuses: number[] = []
+  for (let count = 0; count < 7; count += 1) statuses.push((await sidecar.get('/api/devices', bearer('one'))).status)
+  assert.deepEqual(statuses, [200, 200, 200, 200, 200, 429, 429])
+  const refused = await sidecar.get('/api/devices', bearer('one'))
+  assert.equal(refused.body.code, 'THROTTLED')
+  assert.match(String(refused.headers['retry-after']), /^[1-6]?\d$/)
+  assert.equal((await sidecar.get('/api/devices', bearer('two'))).status, 200)
+  for (let count = 0; count < 20; count += 1)
+    assert.equal((await sidecar.get('/api/devices', bearer(RUN_TOKEN))).status, 200)
+  const guesses: number[] = []
+  for (let count = 0; count < 12; count += 1)
+    guesses.push((await sidecar.get('/api/devices', bearer(`guess-${count}`))).status)
+  assert.deepEqual(guesses, [...Array<number>(10).fill(401), 429, 429])
+})
+
+test('other origins get nothing by default, and the named ones only when named', async (context) => {
+  const closed = await start(context, { config: { apiKeys: ['k'] } })
+  const asked = { headers: { origin: 'https://board.example', 'access-control-request-method': 'GET' } }
+  const without = await closed.send('OPTIONS', '/api/devices', undefined, asked)
+  assert.equal(without.headers['access-control-allow-origin'], undefined)
+  const open = await start(context, { config: { apiKeys: ['k'], corsOrigins: ['https://board.example'] } })
+  const named = await open.send('OPTIONS', '/api/devices', undefined, asked)
+  assert.deepEqual([named.status, named.headers['access-control-allow-origin']], [204, 'https://board.example'])
+  const other = await open.send('OPTIONS', '/api/devices', undefined, {
+    headers: { ...asked.headers, origin: 'https://evil.example' },
+  })
+  assert.notEqual(other.headers['access-control-allow-origin'], 'https://evil.example')
+  const answer = await open.get('/api/devices', { headers: { origin: 'https://board.example', 'x-api-key': 'k' } })
+  assert.deepEqual([answer.status, answer.headers['access-control-allow-origin']], [200, 'https://board.example'])
+  assert.equal(answer.headers['access-control-allow-credentials'], undefined)
+})
+
+test('every answer carries the safe headers and a request id, also those that say no', async (context) => {
+  const sidecar = await start(context)
+  for (const path of ['/live', '/nowhere', '/api/devices/nobody/registers?address=1']) {
+    const { headers } = await sidecar.get(path, { headers: { 'x-request-id': 'line-3:42' } })
+    assert.equal(headers['x-content-type-options'], 'nosniff', path)
+    assert.equal(headers['content-security-policy'], "default-src 'none';frame-ancestors 'none'", path)
+    assert.equal(headers['x-request-id'], 'line-3:42', path)
+  }
+  for (const id of ['a b', 'x'.repeat(65), 'a"b']) {
+    const { headers } = await sidecar.get('/live', { headers: { 'x-request-id': id } })
+    assert.match(String(headers['x-request-id']), /^[0-9a-f-]{36}$/)
+  }
+})
+
+test('the wait is what is left of the window, and after it the client has its share again', async (context) => {
+  const sidecar = await start(context, { config: { apiKeys: ['one'], rateLimit: { max: 2, windowMs: 400 } } })
+  const ask = () => sidecar.get('/api/devices', bearer('one'))
+  assert.deepEqual([(await ask()).status, (await ask()).status], [200, 200])
+  const refused = await ask()
+  assert.deepEqual([refused.status, refused.headers['retry-after'], refused.body.details.limit], [429, '1', 2])
+  assert.ok(refused.body.details.retry_after_ms > 0 && refused.body.details.retry_after_ms <= 400)
+  await new Promise((resolve) => setTimeout(resolve, refused.body.details.retry_after_ms + 20))
+  assert.equal((await ask()).status, 200)
+})
+
+test('keys, and the limit, change while the sidecar runs', async (context) => {
+  const config = { apiKeys: ['old'], rateLimit: { max: 2, windowMs: 60_000 } }
+  const sidecar = await start(context, { config })
+  assert.equal((await sidecar.get('/api/devices', bearer('old'))).status, 200)
+  const next = (http: Partial<HttpConfig>) => ({ ...testConfig, http: httpConfig(http) })
+  sidecar.reconfigure(next({ apiKeys: ['new'], rateLimit: { max: 3, windowMs: 60_000 } }))
+  assert.equal((await sidecar.get('/api/devices', bearer('old'))).status, 401)
+  const statuses: number[] = []
+  for (let count = 0; count < 3; count += 1) statuses.push((await sidecar.get('/api/devices', bearer('new'))).status)
+  assert.deepEqual(statuses, [200, 200, 429], 'the first key of the configuration is one client, old or new')
+  sidecar.reconfigure(next({ apiKeys: ['new'], rateLimit: 'off' }))
+  assert.equal((await sidecar.get('/api/devices', bearer('new'))).status, 200)
+})

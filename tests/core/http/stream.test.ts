@@ -1,0 +1,149 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { get } from 'node:http'
+import { connect } from 'node:net'
+import { test } from 'node:test'
+import { createKey } from '../../../core/http/keys.js'
+import type { LiveEvent } from '../../../core/http/services.js'
+import { type Clock, systemClock } from '../../../core/support/clock.js'
+import { keyStore, plant } from './fake-services.js'
+import { start } from './started.js'
+
+function feed() {
+  const listeners = new Set<(event: LiveEvent) => void>()
+  return {
+    listeners,
+    live: (listener: (event: LiveEvent) => void) => {
+      listeners.add(listener)
+      return () => void listeners.delete(listener)
+    },
+    emit(event: LiveEvent) {
+      for (const listener of listeners) listener(event)
+    },
+  }
+}
+
+async function until(done: () => boolean): Promise<void> {
+  const giveUp = Date.now() + 5_000
+  while (!done()) {
+    assert.ok(Date.now() < giveUp, 'waited too long')
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+}
+
+test('values and states arrive as events, filtered as asked for, until the reader leaves', async (context) => {
+  const { live, emit, listeners } = feed()
+  const sidecar = await start(context, { services: plant({ live }) })
+  const request = get(`${sidecar.url}/api/stream?device_id=meter-1&type=value`)
+  const [response] = await once(request, 'response')
+  assert.equal(response.headers['content-type'], 'text/event-stream; charset=utf-8')
+  assert.equal(response.headers['x-content-type-options'], 'nosniff')
+  let text = ''
+  response.setEncoding('utf8').on('data', (chunk: string) => {
+    text += chunk
+  })
+  await until(() => listeners.size === 1)
+  emit({ type: 'value', device_id: 'meter-2', value: 1 })
+  emit({ type: 'state', device_id: 'meter-1', state: 'offline' })
+  emit({ type: 'value', device_id: 'meter-1', point: 'level', value: 'a\nb' })
+  await until(() => text.includes('level'))
+  assert.equal(
+    text,
+    'retry: 2000\n\nevent: value\ndata: {"type":"value","device_id":"meter-1","point":"level","value":"a\\nb"}\n\n',
+  )
+  request.destroy()
+  await until(() => listeners.size === 0)
+})
+
+test('a reader that takes nothing is dropped, its neighbour keeps reading', async (context) => {
+  const { live, emit, listeners } = feed()
+  const sidecar = await start(context, { services: plant({ live }) })
+  const stuck = connect(sidecar.port, '127.0.0.1')
+  stuck.on('error', () => {})
+  stuck.write('GET /api/stream HTTP/1.1\r\nhost: localhost\r\n\r\n')
+  stuck.pause()
+  const request = get(`${sidecar.url}/api/stream`)
+  const [response] = await once(request, 'response')
+  let bytes = 0
+  response.on('data', (chunk: Buffer) => {
+    bytes += chunk.length
+  })
+  await until(() => listeners.size === 2)
+  const pad = 'x'.repeat(200_000)
+  for (let count = 0; count < 200 && listeners.size === 2; count += 1) {
+    emit({ type: 'value', device_id: 'meter-1', pad })
+    await new Promise((resolve) => setTimeout(resolve, 2))
+  }
+  assert.equal(listeners.size, 1)
+  const before = bytes
+  emit({ type: 'state', device_id: null })
+  await until(() => bytes > before)
+  request.destroy()
+  stuck.destroy()
+})
+
+test('a stream ends when the key it was opened with is revoked, and beats until then', async (context) => {
+  const { live, listeners } = feed()
+  const keys = keyStore()
+  const made = createKey({ name: 'board', scope: 'read' }, Date.now())
+  await keys.add(made.record, { kind: 'cli', name: 'test' })
+  // A thousand times faster: a beat every 15 ms.
+  const clock: Clock = { ...systemClock, after: (ms, run, options) => systemClock.after(ms / 1_000, run, options) }
+  const sidecar = await start(context, { services: plant({ live, keys }), clock })
+  const request = get(`${sidecar.url}/api/stream`, { headers: { 'x-api-key': made.key } })
+  const [response] = await once(request, 'response')
+  let text = ''
+  response.setEncoding('utf8').on('data', (chunk: string) => {
+    text += chunk
+  })
+  await until(() => text.split(': still here').length > 3)
+  assert.equal(listeners.size, 1)
+  const ended = once(response, 'end')
+  await keys.revoke(made.record.prefix, { kind: 'cli', name: 'test' })
+  await keys.add({ ...made.record, prefix: '0'.repeat(12) }, { kind: 'cli', name: 'test' })
+  await ended
+  await until(() => listeners.size === 0)
+})
+
+test('a reader that left while its key was looked up leaves nothing behind', async (context) => {
+  const { live, listeners } = feed()
+  const made = createKey({ name: 'board', scope: 'read' }, Date.now())
+  const keys = keyStore([made.record])
+  let found = () => {}
+  const asked = new Promise<void>((tell) => {
+    keys.find = () =>
+      new Promise((resolve) => {
+        found = () => resolve(made.record)
+        tell()
+      })
+  })
+  let opened = 0
+  const counted = (listener: (event: LiveEvent) => void) => {
+    opened += 1
+    return live(listener)
+  }
+  const sidecar = await start(context, { services: plant({ live: counted, keys }) })
+  const socket = connect(sidecar.port, '127.0.0.1')
+  socket.write(`GET /api/stream HTTP/1.1\r\nhost: localhost\r\nx-api-key: ${made.key}\r\n\r\n`)
+  await asked
+  socket.destroy()
+  // A later connection that is answered and closed: by then the sidecar has seen that the first is gone.
+  for (let count = 0; count < 5; count += 1) await sidecar.get('/live')
+  found()
+  await sidecar.get('/live')
+  assert.deepEqual([opened, listeners.size], [0, 0])
+})
+
+test('a HEAD opens no stream and reads no rows', async (context) => {
+  const { live, listeners } = feed()
+  const sidecar = await start(context, { services: plant({ live }) })
+  assert.equal((await sidecar.send('HEAD', '/api/stream')).status, 405)
+  assert.equal((await sidecar.send('HEAD', '/api/readings.csv')).status, 405)
+  assert.equal(listeners.size, 0)
+})
+
+test('without a source of live values the stream is a problem document', async (context) => {
+  const { live: _, ...services } = plant()
+  const sidecar = await start(context, { services })
+  assert.equal((await sidecar.get('/api/stream')).body.code, 'NOT_AVAILABLE')
+})

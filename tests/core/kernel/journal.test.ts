@@ -1,0 +1,181 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, test } from 'node:test'
+import type { AuditInput } from '../../../core/database/repositories/log-repositories.js'
+import type { Store } from '../../../core/database/store.js'
+import { Journal, type JournalOptions } from '../../../core/kernel/journal.js'
+import { silentLogger } from '../../../core/observability/logger.js'
+import { Spool } from '../../../core/spool/spool.js'
+import { RouteMQError } from '../../../core/support/errors.js'
+import { openStore, ownDatabase } from '../database/databases.js'
+
+let dir: string
+let spool: Spool
+let store: Store
+let drop: () => Promise<void>
+const away = () => new RouteMQError('DATABASE_UNAVAILABLE', 'gone', { details: { state: 'disconnected' } })
+const entry = (subject: string): AuditInput => ({
+  actor: { kind: 'http', name: 'test' },
+  action: 'write',
+  subject,
+  outcome: 'ok',
+})
+
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'routemq-journal-'))
+  spool = await Spool.open({ dir, maxBytes: 1_000_000 })
+  const own = await ownDatabase('sqlite')
+  drop = own.drop
+  store = await openStore(own.config)
+})
+
+afterEach(async () => {
+  await store.close()
+  await spool.close()
+  await drop()
+  await rm(dir, { recursive: true })
+})
+
+function journal(options: Partial<JournalOptions<AuditInput>> = {}): Journal<AuditInput> {
+  const write = (entries: readonly AuditInput[]) => store.audit.append(entries)
+  return new Journal({ name: 'audit', spool, writable: () => true, write, logger: silentLogger, ...options })
+}
+
+const subjects = async () => (await store.audit.list()).map(({ subject }) => subject).reverse()
+
+test('an entry that was committed and never answered is there once', async () => {
+  let answers = 0
+  const losing = journal({
+    async write(entries) {
+      await store.audit.append(entries)
+      answers += 1
+      if (answers === 1) throw away()
+    },
+  })
+  await losing.put(entry('a'))
+  await losing.replay()
+  await losing.put(entry('b'))
+  assert.equal(losing.waiting, 0)
+  assert.deepEqual(await subjects(), ['a', 'b'])
+})
+
+test('a process that ends between writing and acknowledging leaves each entry once', async () => {
+  const first = journal({ writable: () => false })
+  await first.put(entry('a'))
+  await first.put(entry('b'))
+  // Written by a process that did not live to acknowledge it in the spool.
+  const waiting = await spool.peek(10)
+  await store.audit.append(waiting.map(({ data }) => JSON.parse(data.toString()) as AuditInput))
+  const second = journal()
+  await second.replay()
+  assert.equal(second.waiting, 0)
+  assert.deepEqual(await subjects(), ['a', 'b'])
+})
+
+test('an entry that waited has the time at which it happened, and keeps its place', async () => {
+  let there = false
+  const late = journal({ writable: () => there })
+  const before = Date.now()
+  await late.put(entry('early'))
+  const between = Date.now()
+  await new Promise((resolve) => setTimeout(resolve, 30))
+  there = true
+  await late.put(entry('late'))
+  await late.replay()
+  assert.deepEqual(await subjects(), ['early', 'late'])
+  const [, early] = await store.audit.list()
+  const at = Date.parse(early!.time)
+  assert.ok(at >= before && at <= between, `${early!.time} is not between ${before} and ${between}`)
+})
+
+test('an entry that the database refuses does not stand in the way of those behind it', async () => {
+  let there = false
+  const errors: unknown[] = []
+  const logger = { ...silentLogger, error: (facts: unknown) => errors.push(facts) } as typeof silentLogger
+  const picky = journal({
+    logger,
+    writable: () => there,
+    async write(entries) {
+      if (entries.some(({ subject }) => subject === 'bad'))
+        throw Object.assign(new Error('value too long'), { code: '22001' })
+      await store.audit.append(entries)
+    },
+  })
+  for (const subject of ['a', 'bad', 'b']) await picky.put(entry(subject))
+  there = true
+  await picky.replay()
+  assert.equal(picky.waiting, 0)
+  assert.deepEqual(await subjects(), ['a', 'b'])
+  assert.equal(errors.length, 1)
+})
+
+test('an entry that waits for rights or locks stays, and is written when they are there', async () => {
+  let refusing = true
+  const waiting = journal({
+    retryMs: 10,
+    async write(entries) {
+      if (refusing) throw Object.assign(new Error('permission denied'), { code: '42501' })
+      await store.audit.append(entries)
+    },
+  })
+  await waiting.put(entry('a'))
+  await waiting.put(entry('b'))
+  await waiting.replay()
+  assert.equal(waiting.waiting, 2)
+  refusing = false
+  while (waiting.waiting > 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  assert.deepEqual(await subjects(), ['a', 'b'])
+  await waiting.stop()
+})
+
+test('what waits is tried again by itself', async () => {
+  let failures = 2
+  const stubborn = journal({
+    retryMs: 10,
+    async write(entries) {
+      failures -= 1
+      if (failures >= 0) throw away()
+      await store.audit.append(entries)
+    },
+  })
+  await stubborn.put(entry('a'))
+  while (stubborn.waiting > 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  assert.deepEqual(await subjects(), ['a'])
+  await stubborn.stop()
+})
+
+test('what finds no place is kept as soon as there is one, and until then nothing more may be done', async () => {
+  let full = true
+  const gate = (): void => {
+    if (full) throw away()
+  }
+  const closed = {
+    get count() {
+      return spool.count
+    },
+    append: async (records: readonly Buffer[]) => {
+      gate()
+      return spool.append(records)
+    },
+  } as unknown as Spool
+  const failing = journal({
+    spool: closed,
+    write: async (entries) => {
+      gate()
+      await store.audit.append(entries)
+    },
+  })
+  assert.equal(failing.ready(), undefined, 'nothing has failed yet')
+  await assert.rejects(failing.put(entry('a')), { code: 'DATABASE_UNAVAILABLE' })
+  await assert.rejects(async () => failing.ready(), { code: 'AUDIT_UNAVAILABLE', message: /gone/ })
+  await assert.rejects(failing.put(entry('b')), { code: 'AUDIT_UNAVAILABLE' })
+  assert.deepEqual(await subjects(), [])
+  full = false
+  await failing.ready()
+  assert.deepEqual(await subjects(), ['a', 'b'])
+  assert.equal(failing.ready(), undefined)
+  await failing.put(entry('c'))
+  assert.deepEqual(await subjects(), ['a', 'b', 'c'])
+})

@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { AuditInput } from '../../../core/database/repositories/log-repositories.js'
+import { Plant, type PlantTables } from '../../../core/kernel/plant.js'
+import type { DeviceInput, DeviceRecord } from '../../../core/modbus/device-record.js'
+import { normalizeDevice } from '../../../core/modbus/device-schema.js'
+import { silentLogger } from '../../../core/observability/logger.js'
+import { systemClock } from '../../../core/support/clock.js'
+
+const ACTOR = { kind: 'cli', name: 'test' } as const
+
+function memoryTables(): PlantTables {
+  let devices: DeviceRecord[] = []
+  let revision = 0
+  return {
+    devices: {
+      list: async () => devices,
+      insert: async (input: DeviceInput) => {
+        devices = [...devices, normalizeDevice(input)]
+        revision += 1
+      },
+      update: async (id, patch) => {
+        devices = devices.map((each) => (each.device_id === id ? ({ ...each, ...patch } as DeviceRecord) : each))
+        revision += 1
+      },
+      seed: async () => false,
+    },
+    targets: {
+      list: async () => [],
+      insert: () => Promise.reject(new Error('not asked for here')),
+      update: () => Promise.reject(new Error('not asked for here')),
+      seed: async () => false,
+    },
+    revision: { current: async () => String(revision) },
+  }
+}
+
+test('the private key of a device is in no audit entry, and that it changed is', async (t) => {
+  const tables = memoryTables()
+  const entries: AuditInput[] = []
+  const plant = new Plant({
+    file: { devices: [] },
+    tables: () => tables,
+    apply: () => {},
+    gateways: () => Promise.reject(new Error('not asked for here')),
+    audit: async (entry) => void entries.push(entry),
+    relocate: (device) => device,
+    logger: silentLogger,
+    clock: systemClock,
+  })
+  t.after(() => plant.stop())
+  await plant.start()
+  const tls = { ca: 'ca', cert: 'cert', key: 'first-secret' }
+  await plant.devices.create({ device_id: 't', host: 'h', port: 1, transport: 'tls', options: { tls } }, ACTOR)
+  await plant.devices.update('t', { options: { tls: { ...tls, key: 'second-secret' } } }, ACTOR)
+  assert.equal((await plant.devices.get('t')).options.tls !== undefined, true)
+  assert.deepEqual(
+    entries.map(({ action }) => action),
+    ['device.create', 'device.update'],
+  )
+  assert.ok(!JSON.stringify(entries).includes('secret'))
+  const shown = { options: { tls: { ...tls, key: '[redacted]' } } }
+  assert.deepEqual([entries[1]!.before, entries[1]!.after], [shown, shown])
+})

@@ -1,0 +1,291 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { setTimeout as pause } from 'node:timers/promises'
+import type { BusError } from '../../../../core/modbus/bus/bus-error.js'
+import { ConnectGate } from '../../../../core/modbus/bus/connect-gate.js'
+import { normalizeDevice } from '../../../../core/modbus/device-schema.js'
+import { FieldService } from '../../../../core/modbus/field-service.js'
+import { TransportError } from '../../../../core/modbus/transport/transport.js'
+import { silentLogger } from '../../../../core/observability/logger.js'
+import { kindOf, open, read, ScriptedTransport, tick, write } from './scripted-bus.js'
+
+test('in flight as many as allowed; a write goes alone on its unit', async () => {
+  const { bus, line, submit } = open({ inFlight: 4 })
+  submit(1, read(0))
+  submit(1, read(1))
+  submit(1, write(2))
+  submit(1, read(3))
+  submit(2, read(4))
+  await tick()
+  assert.deepEqual(
+    line.calls.map(({ unit, call }) => [unit, call.fc]),
+    [
+      [1, 6],
+      [2, 3],
+    ],
+    'the write first, and alone',
+  )
+  line.calls[0]!.answer()
+  await tick()
+  assert.deepEqual(
+    line.calls.slice(2).map(({ unit, call }) => [unit, call.fc]),
+    [
+      [1, 3],
+      [1, 3],
+      [1, 3],
+    ],
+  )
+  submit(1, write(5))
+  await tick()
+  assert.equal(line.calls.length, 5, 'a write waits until nothing of its unit is in flight')
+  for (const call of line.calls) call.answer([0])
+  await tick()
+  assert.equal(line.calls[5]!.call.fc, 6)
+  line.calls[5]!.answer()
+  await bus.stop(100)
+})
+
+test('bounded per device; a full queue refuses without touching the others', async () => {
+  const { bus, submit } = open()
+  const first = [0, 1, 2, 3].map((address) => submit(1, read(address)))
+  assert.equal(await kindOf(submit(1, read(9))), 'overloaded')
+  const other = submit(2, read(0))
+  await bus.stop(20)
+  assert.equal(await kindOf(other), 'stopped')
+  assert.equal(first.length, 4)
+})
+
+test('what waits leaves at its deadline or with its caller, and was not sent', async () => {
+  const { bus, line, submit } = open()
+  submit(1, read(0))
+  await tick()
+  const abort = new AbortController()
+  const late = submit(2, write(1), { deadline: performance.now() + 20 })
+  const gone = submit(3, write(2), { signal: abort.signal })
+  abort.abort()
+  const results = await Promise.all([late, gone].map((sent) => sent.catch((error: BusError) => error)))
+  assert.deepEqual(
+    results.map((error) => [(error as BusError).failure.kind, (error as BusError).notSent]),
+    [
+      ['expired', true],
+      ['cancelled', true],
+    ],
+  )
+  assert.equal(line.calls.length, 1)
+  line.calls[0]!.answer([0])
+  await bus.stop(100)
+})
+
+test('without transaction ids the next request after a time-out differs, or waits for the late answer', async () => {
+  const { bus, line, submit } = open({ lateGraceMs: 120 }, false)
+  const timedOut = submit(1, read(100))
+  await tick()
+  line.calls[0]!.fail(new TransportError('no answer', { kind: 'timeout' }))
+  assert.equal(await kindOf(timedOut), 'timeout')
+  submit(1, read(200))
+  submit(1, write(3))
+  submit(2, read(7))
+  for (let i = 1; i < 3; i += 1) {
+    await tick()
+    line.calls[i]!.answer([0])
+  }
+  await tick()
+  assert.deepEqual(
+    line.calls.map(({ unit, call }) => [unit, call.fc]),
+    [
+      [1, 3],
+      [1, 6],
+      [2, 3],
+    ],
+  )
+  assert.equal(line.discards, 1, 'what came meanwhile is thrown away')
+  await pause(140)
+  assert.deepEqual((line.calls[3]!.call as { address: number }).address, 200)
+  assert.ok(line.calls[3]!.at - line.calls[0]!.at >= 120)
+  line.calls[3]!.answer([0])
+  await bus.stop(100)
+})
+
+test('silence between frames, more before another unit', async () => {
+  const { bus, line, submit } = open({ silenceMs: 20, unitSwitchMs: 60 })
+  submit(1, read(0))
+  submit(1, read(1))
+  submit(2, read(2))
+  await tick()
+  line.calls[0]!.answer([0])
+  const first = performance.now()
+  while (line.calls.length < 2) await pause(1)
+  const order = line.calls[1]!.unit
+  assert.ok(line.calls[1]!.at - first >= (order === 1 ? 18 : 58))
+  line.calls[1]!.answer([0])
+  const second = performance.now()
+  while (line.calls.length < 3) await pause(1)
+  assert.ok(line.calls[2]!.at - second >= 58)
+  line.calls[2]!.answer([0])
+  await bus.stop(100)
+})
+
+test('a request waits its own delay, and the line keeps still after a broadcast', async () => {
+  const { bus, line, submit } = open({}, false)
+  submit(1, read(0))
+  await tick()
+  line.calls[0]!.answer([0])
+  const answered = performance.now()
+  submit(1, read(1), { delayMs: 40 })
+  while (line.calls.length < 2) await pause(1)
+  assert.ok(line.calls[1]!.at - answered >= 38)
+  line.calls[1]!.answer([0])
+  submit(0, write(2))
+  while (line.calls.length < 3) await pause(1)
+  line.calls[2]!.answer()
+  const cast = performance.now()
+  submit(1, read(3))
+  while (line.calls.length < 4) await pause(1)
+  assert.ok(line.calls[3]!.at - cast >= 98)
+  line.calls[3]!.answer([0])
+  await bus.stop(100)
+})
+
+test('a serial line that is opened again still waits for what was late; another socket has no past', async () => {
+  const serial = {
+    kind: 'serial_rtu',
+    path: '/dev/x',
+    baudRate: 9_600,
+    parity: 'none',
+    dataBits: 8,
+    stopBits: 1,
+  } as const
+  for (const endpoint of [serial, { kind: 'rtu_tcp', host: 'h', port: 1 } as const]) {
+    const { bus, line, submit } = open({ lateGraceMs: 5_000 }, false, undefined, endpoint)
+    submit(1, read(0))
+    await tick()
+    line.calls[0]!.fail(new TransportError('no answer', { kind: 'timeout' }))
+    await tick()
+    line.lose(new Error('unplugged'))
+    submit(1, read(1))
+    submit(2, read(1))
+    await pause(20)
+    assert.equal(line.connects, 2)
+    const units = line.calls.slice(1).map(({ unit }) => unit)
+    assert.deepEqual(units, endpoint === serial ? [2] : [1])
+    await bus.stop(1)
+  }
+})
+
+test('a bus that cannot be opened fails what waits; polls fail at once until it is time, a command tries again', async () => {
+  const { bus, line, submit, states } = open()
+  line.refuse = new Error('refused')
+  assert.equal(await kindOf(submit(1, read(0))), 'unreachable')
+  assert.equal(line.connects, 1)
+  assert.equal(await kindOf(submit(1, read(0), { kind: 'poll' })), 'unreachable')
+  assert.equal(line.connects, 1)
+  assert.equal(await kindOf(submit(1, read(0))), 'unreachable')
+  assert.equal(line.connects, 2)
+  line.refuse = undefined
+  const sent = submit(1, read(0))
+  await tick()
+  line.calls[0]!.answer([5])
+  assert.deepEqual((await sent).values, [5])
+  assert.deepEqual(
+    states.map((state) => (state.name === 'down' ? `down ${state.failedConnects}` : state.name)),
+    ['connecting', 'down 1', 'connecting', 'down 2', 'connecting', 'open'],
+  )
+  await bus.stop(100)
+})
+
+test('what waited when the connection broke goes out over a fresh one', async () => {
+  const { bus, line, submit } = open()
+  const broken = submit(1, write(0))
+  const waiting = submit(1, write(1))
+  await tick()
+  line.calls[0]!.fail(new TransportError('reset', { kind: 'lost' }))
+  line.lose(new Error('reset'))
+  assert.equal(await kindOf(broken), 'lost')
+  await tick()
+  assert.equal(line.connects, 2)
+  line.calls[1]!.answer()
+  assert.equal(await kindOf(waiting), 'answered')
+  assert.equal(line.calls.length, 2, 'the broken write is not sent again by the bus')
+  await bus.stop(100)
+})
+
+test('three time-outs in a row open the connection afresh', async () => {
+  const { bus, line, submit } = open()
+  for (let i = 0; i < 3; i += 1) {
+    const sent = submit(1, read(i))
+    await tick()
+    line.calls[i]!.fail(new TransportError('no answer', { kind: 'timeout' }))
+    assert.equal(await kindOf(sent), 'timeout')
+  }
+  assert.equal(line.closed, 1)
+  submit(1, read(9))
+  await tick()
+  assert.equal(line.connects, 2)
+  line.calls[3]!.answer([1])
+  await bus.stop(100)
+})
+
+test('an idle connection is closed where that is asked for, and opened again on demand', async () => {
+  const { bus, line, submit } = open({ idleCloseMs: 30 })
+  const sent = submit(1, read(0))
+  await tick()
+  line.calls[0]!.answer([1])
+  await sent
+  await pause(60)
+  assert.equal(bus.state.name, 'idle')
+  assert.equal(line.closed, 1)
+  submit(1, read(0))
+  await tick()
+  assert.equal(line.connects, 2)
+  line.calls[1]!.answer([1])
+  await bus.stop(100)
+})
+
+test('at most ten connects a second to one host, whatever the buses', async () => {
+  const connects: Record<string, number[]> = { plant: [], other: [] }
+  const field = new FieldService({
+    config: {
+      demoPort: undefined,
+      breaker: { failures: 5, recoveryMs: 30_000 },
+      writeEnabled: true,
+      topicPrefix: 'modbus/data',
+    },
+    cacheTtlMs: 300_000,
+    logger: silentLogger,
+    createTransport(endpoint) {
+      const line = new ScriptedTransport(true)
+      line.connect = async () => {
+        connects[(endpoint as { host: string }).host.toLowerCase()]!.push(performance.now())
+        throw new Error('refused')
+      }
+      return line
+    },
+  })
+  const record = (host: string, index: number) =>
+    normalizeDevice({ device_id: `${host}${index}`, host, port: 500 + index, slave_id: 1, max_retries: 0 })
+  const devices = [...Array.from({ length: 13 }, (_, index) => record(index % 2 ? 'plant' : 'PLANT', index))]
+  field.apply([...devices, record('other', 0)])
+  await Promise.all(
+    [...devices.map(({ device_id }) => device_id), 'other0'].map((device_id) =>
+      assert.rejects(field.request({ op: 'read', device_id, register_type: 'holding', address: 0, count: 1 })),
+    ),
+  )
+  await field.stop(100)
+  const { plant, other } = connects as Record<'plant' | 'other', number[]>
+  assert.deepEqual([plant.length, other.length], [13, 1])
+  for (let i = 10; i < plant.length; i += 1) assert.ok(plant[i]! - plant[i - 10]! >= 950, `${plant}`)
+})
+
+test('the gate of connects counts each host for itself', () => {
+  let now = 0
+  const gate = new ConnectGate({ now: () => now, monotonic: () => now, after: () => () => {} })
+  const at = Array.from({ length: 25 }, () => now + gate.claim('h'))
+  for (let i = 10; i < at.length; i += 1) assert.ok(at[i]! - at[i - 10]! >= 1_000)
+  assert.deepEqual(
+    at.slice(0, 10),
+    Array.from({ length: 10 }, () => 0),
+  )
+  assert.equal(gate.claim('other'), 0)
+  now = 10_000
+  assert.equal(gate.claim('h'), 0)
+})

@@ -1,0 +1,81 @@
+import { after } from 'node:test'
+import { normalizeDevice } from '../../../core/modbus/device-schema.js'
+import type { FieldEvent } from '../../../core/modbus/field-event.js'
+import { FieldService, type FieldServiceOptions } from '../../../core/modbus/field-service.js'
+import { startVirtualDevice, type VirtualDeviceOptions } from '../../../core/modbus/server/virtual-device.js'
+import type { WriteAuditRecord } from '../../../core/modbus/write-audit.js'
+import { silentLogger } from '../../../core/observability/logger.js'
+
+export type DeviceExtra = Record<string, unknown>
+
+/** A test that fails before it closes what it opened must not keep the process alive. */
+const open = new Set<() => Promise<void>>()
+/** Closes something at the end of the file, whatever became of its test. */
+export function atEnd(close: () => Promise<void>): void {
+  open.add(close)
+}
+after(async () => {
+  for (const close of open) await close()
+})
+
+/** A virtual device on a real socket and a field service that knows its units as `unit1`, `unit2`, … */
+export async function openField(
+  device: VirtualDeviceOptions,
+  extras: Readonly<Record<string, DeviceExtra>> = { unit1: {} },
+  options: Partial<FieldServiceOptions> = {},
+) {
+  const plant = await startVirtualDevice(device)
+  open.add(() => plant.close())
+  const audit: WriteAuditRecord[] = []
+  const events: FieldEvent[] = []
+  const field = new FieldService({
+    config: {
+      demoPort: undefined,
+      breaker: { failures: 5, recoveryMs: 30_000 },
+      writeEnabled: true,
+      topicPrefix: 'modbus/data',
+    },
+    cacheTtlMs: 300_000,
+    logger: silentLogger,
+    audit: (record) => void audit.push(record),
+    onEvent: (event) => void events.push(event),
+    ...options,
+  })
+  open.add(() => field.stop(100))
+  const record = (device_id: string, extra: DeviceExtra = {}) =>
+    normalizeDevice({
+      device_id,
+      host: plant.host,
+      port: plant.port,
+      framer: 'SOCKET',
+      slave_id: Number(/\d+$/.exec(device_id)?.[0] ?? 1),
+      timeout_ms: 200,
+      max_retries: 0,
+      ...extra,
+    })
+  const records = Object.entries(extras).map(([id, extra]) => record(id, extra))
+  field.apply(records)
+  await field.start()
+  return {
+    plant,
+    field,
+    audit,
+    events,
+    record,
+    records,
+    async close() {
+      await field.stop(500)
+      await plant.close()
+    },
+  }
+}
+
+/** The code and details of the error a promise rejects with. */
+export async function failure(promise: Promise<unknown>) {
+  try {
+    await promise
+  } catch (error) {
+    return error as Error & { code: string; details: Record<string, unknown> }
+  }
+  throw new Error('expected a rejection')
+}

@@ -1,0 +1,117 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { LearnedRanges } from '../../../../core/modbus/planner/learned-ranges.js'
+import { type DeviceExtra, failure, openField } from '../field-harness.js'
+
+const HOLDING = Array.from({ length: 200 }, (_, address) => address)
+
+/** What one reading of points asks the device for: address and count of each request. */
+async function plant(extra: DeviceExtra) {
+  const opened = await openField({ units: { 1: { holding: HOLDING, maxRead: 8 } } }, { unit1: extra })
+  const read = (...points: string[]) => opened.field.request({ op: 'read_points', device_id: 'unit1', points })
+  const plan = (...ranges: [address: number, count: number][]) =>
+    opened.field.polling
+      .plan(
+        'unit1',
+        ranges.map(([address, count]) => ({ device_id: 'unit1', register_type: 'holding', address, count })),
+      )
+      .map(({ address, count }) => [address, count])
+  return { ...opened, read, plan }
+}
+
+test('a gap is read over, but never over what is forbidden, or may only be written', async () => {
+  const free = await plant({})
+  assert.deepEqual(free.plan([0, 2], [4, 2]), [[0, 6]])
+  await free.close()
+  const guarded = await plant({
+    options: { forbidden: [{ register_type: 'holding', from: 3, to: 3 }] },
+    points: [{ name: 'reset', address: 12, access: 'w' }],
+  })
+  assert.deepEqual(guarded.plan([0, 2], [4, 2], [10, 2], [13, 2]), [
+    [0, 2],
+    [4, 8],
+    [13, 2],
+  ])
+  assert.deepEqual(guarded.plan([3, 1]), [[3, 1]], 'who names it may read it')
+  await guarded.close()
+})
+
+test('the limits of the device hold, and a range beyond them is refused unless it may be torn', async () => {
+  const whole = await plant({ options: { max_registers: 8 } })
+  assert.deepEqual(whole.plan([0, 6], [6, 6]), [
+    [0, 6],
+    [6, 6],
+  ])
+  assert.throws(() => whole.plan([0, 9]), { code: 'ADDRESS_INVALID' })
+  await whole.close()
+  const torn = await plant({ options: { max_registers: 8, allow_tearing: true } })
+  assert.deepEqual(torn.plan([0, 19]), [
+    [0, 8],
+    [8, 8],
+    [16, 3],
+  ])
+  await torn.close()
+})
+
+test('a point longer than one request is refused whole, or put together again where the device allows tearing', async () => {
+  const points = [
+    { name: 'before', address: 19 },
+    { name: 'long', address: 20, type: 'raw', length: 10 },
+    { name: 'after', address: 30 },
+  ]
+  const whole = await plant({ points, options: { max_registers: 8 } })
+  assert.equal((await failure(whole.read('long'))).code, 'ADDRESS_INVALID')
+  await whole.close()
+  const torn = await plant({ points, options: { max_registers: 8, allow_tearing: true } })
+  const { points: readings } = await torn.read('after', 'long', 'before')
+  const hex = Array.from({ length: 10 }, (_, at) => (20 + at).toString(16).padStart(4, '0')).join('')
+  assert.deepEqual(
+    readings.map(({ point, value, quality }) => [point, value, quality]),
+    [
+      ['after', 30, 'good'],
+      ['long', hex, 'good'],
+      ['before', 19, 'good'],
+    ],
+  )
+  // One of its requests is refused: no half of a value.
+  let asked = 0
+  torn.plant.faults.choose(() => {
+    asked += 1
+    return asked === 1 ? { kind: 'exception', code: 4 } : undefined
+  })
+  const part = (await torn.read('long', 'after')).points.map(({ value, quality, reason }) => [value, quality, reason])
+  assert.deepEqual(part[0], [null, 'bad', 'DEVICE_FAILURE'])
+  await torn.close()
+})
+
+test('three equal refusals teach a gap or a wall, another exception or an answer starts the count again', () => {
+  const learned = new LearnedRanges()
+  const gap = [{ from: 2, to: 3 }]
+  const refuse = (exception: number, joints = gap, now = 0) => learned.refused('holding', 0, exception, joints, now)
+  refuse(2)
+  refuse(2)
+  refuse(3)
+  refuse(2)
+  refuse(2)
+  learned.answered('holding', 0)
+  refuse(2)
+  refuse(2)
+  assert.deepEqual(learned.gaps('holding'), [])
+  const before = learned.version
+  refuse(2)
+  assert.deepEqual([learned.gaps('holding'), learned.gaps('input')], [gap, []])
+  assert.notEqual(learned.version, before)
+  for (let i = 0; i < 3; i += 1) refuse(2, [{ from: 9, to: 8 }], 1_000)
+  assert.deepEqual(learned.walls('holding'), [9])
+})
+
+test('what was learned is tried again after an hour', () => {
+  const learned = new LearnedRanges()
+  for (let i = 0; i < 3; i += 1) learned.refused('coil', 0, 2, [{ from: 2, to: 3 }], 500)
+  learned.forget(3_600_499)
+  assert.equal(learned.gaps('coil').length, 1)
+  const before = learned.version
+  learned.forget(3_600_500)
+  assert.deepEqual(learned.gaps('coil'), [])
+  assert.notEqual(learned.version, before, 'plans are made anew')
+})

@@ -1,0 +1,346 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import type { AddressInfo } from 'node:net'
+import { connect, createServer, type Server, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { TestContext } from 'node:test'
+import type { MqttConfig } from '../../../core/config/config.js'
+import { startEmbeddedBroker } from '../../../core/mqtt/embedded-broker.js'
+import { Lane, type LaneOptions } from '../../../core/mqtt/lane.js'
+import type { InboundMessage } from '../../../core/mqtt/message.js'
+import { PublishingLink, type PublishingLinkOptions } from '../../../core/mqtt/publishing-link.js'
+import { silentLogger } from '../../../core/observability/logger.js'
+import type { PlannedSubscription } from '../../../core/router/route.js'
+
+const MOSQUITTO = ['/usr/sbin/mosquitto', '/usr/local/sbin/mosquitto', '/opt/homebrew/sbin/mosquitto'].find(existsSync)
+
+/** Skips loudly, or fails where the servers are required, when there is no mosquitto to start. */
+export function needsMosquitto(t: TestContext): boolean {
+  if (MOSQUITTO !== undefined) return true
+  if (process.env.ROUTEMQ_TEST_SERVICES === 'required') assert.fail('mosquitto is required and not installed')
+  t.skip('mosquitto is not installed: nothing to test against')
+  return false
+}
+
+const leftovers = new Set<() => Promise<unknown>>()
+
+/** Ends what a failed test left behind, so that the process can end. */
+export async function cleanUp(): Promise<void> {
+  const all = [...leftovers]
+  leftovers.clear()
+  await Promise.allSettled(all.map((end) => end()))
+}
+
+export function atCleanUp(end: () => Promise<unknown>): void {
+  leftovers.add(end)
+}
+
+export interface TestBroker {
+  readonly url: string
+  readonly port: number
+  stop(): Promise<void>
+}
+
+export interface Mosquitto extends TestBroker {
+  readonly pid: number
+  /** SIGTERM and a new process on the same port and database. */
+  restart(awayMs?: number): Promise<void>
+  down(): Promise<void>
+  up(): Promise<void>
+}
+
+/** An own mosquitto with settings that do not drop. It saves its sessions when it is stopped; saving at every change is slow. */
+export async function startMosquitto(
+  extra: readonly string[] = [],
+  listener?: (port: number) => string,
+): Promise<Mosquitto> {
+  const folder = await mkdtemp(join(tmpdir(), 'routemq-mosquitto-'))
+  const port = await freePort()
+  const file = join(folder, 'mosquitto.conf')
+  await writeFile(
+    file,
+    [
+      listener?.(port) ?? `listener ${port} 127.0.0.1`,
+      ...(extra.some((line) => line.startsWith('allow_anonymous')) ? [] : ['allow_anonymous true']),
+      'max_queued_messages 100000',
+      'persistence true',
+      `persistence_location ${folder}/`,
+      'log_type error',
+      // Started by root it would become another user, who may not write into the test's folder.
+      ...(process.getuid?.() === 0 ? ['user root'] : []),
+      ...extra,
+      '',
+    ].join('\n'),
+  )
+  let child: ChildProcess
+  const up = async () => {
+    child = spawn(MOSQUITTO!, ['-c', file], { stdio: 'ignore' })
+    await reachable(port)
+  }
+  const down = async () => {
+    if (child.exitCode !== null || child.signalCode !== null) return
+    const gone = new Promise((resolve) => child.once('exit', resolve))
+    child.kill('SIGTERM')
+    await gone
+  }
+  await up()
+  return {
+    url: `mqtt://127.0.0.1:${port}`,
+    port,
+    get pid() {
+      return child.pid!
+    },
+    up,
+    down,
+    async restart(awayMs = 0) {
+      await down()
+      await pause(awayMs)
+      await up()
+    },
+    async stop() {
+      await down()
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+export interface Target {
+  readonly name: string
+  readonly protocol: MqttConfig['protocol']
+  readonly mosquitto: boolean
+  start(): Promise<TestBroker>
+}
+
+/** What the shared suites run against. */
+export const TARGETS: readonly Target[] = [
+  { name: 'mosquitto, MQTT 5', protocol: 5, mosquitto: true, start: () => startMosquitto() },
+  { name: 'mosquitto, MQTT 3.1.1', protocol: 4, mosquitto: true, start: () => startMosquitto() },
+  {
+    name: 'embedded broker',
+    protocol: 'auto',
+    mosquitto: false,
+    async start() {
+      const broker = await startEmbeddedBroker({ port: 0, mayMove: false, logger: silentLogger })
+      return { url: broker.url, port: broker.port, stop: () => broker.close() }
+    },
+  },
+]
+
+export function mqttConfig(changes: Partial<MqttConfig> = {}): MqttConfig {
+  return {
+    url: undefined,
+    embedded: { port: 0, mayMove: true },
+    username: undefined,
+    password: undefined,
+    clientId: 'routemq',
+    groupName: 'routemq',
+    protocol: 'auto',
+    tls: { rejectUnauthorized: true },
+    keepaliveSeconds: 30,
+    sessionExpirySeconds: 3_600,
+    window: { messages: 100, bytes: 8 * 1_048_576 },
+    maxPacketBytes: 1_048_576,
+    replyPrefixes: ['+/+/+/response', 'routemq/reply/#'],
+    outboxBytes: 16 * 1_048_576,
+    ackHoldMs: 2_000,
+    ...changes,
+  }
+}
+
+export function subscription(filter: string, changes: Partial<PlannedSubscription> = {}): PlannedSubscription {
+  return {
+    id: 1,
+    filter,
+    qos: 1,
+    shared: filter.startsWith('$share/'),
+    lane: 'default',
+    slots: 'solo',
+    routes: [],
+    ...changes,
+  }
+}
+
+/** A lane over `url` that records what comes and settles each message as `handle` says. */
+export function testLane(
+  url: string,
+  filters: readonly string[] | readonly PlannedSubscription[],
+  changes: Partial<LaneOptions> & {
+    handle?: (message: InboundMessage, settle: () => void) => void
+    protocol?: 4 | 5 | 'auto'
+  } = {},
+): { lane: Lane; messages: InboundMessage[]; texts: () => string[] } {
+  const { handle = (_message, settle) => settle(), protocol = 'auto', ...rest } = changes
+  const messages: InboundMessage[] = []
+  const config = rest.config ?? mqttConfig({ protocol })
+  const lane = new Lane({
+    config,
+    url,
+    clientId: unique('lane'),
+    name: 'default',
+    subscriptions: filters.map((filter, index) =>
+      typeof filter === 'string' ? subscription(filter, { id: index + 1 }) : filter,
+    ),
+    window: config.window,
+    onMessage: (message, settle) => {
+      messages.push(message)
+      handle(message, settle)
+    },
+    logger: silentLogger,
+    ...rest,
+  })
+  leftovers.add(() => lane.stop())
+  return { lane, messages, texts: () => messages.map(({ payload }) => payload.toString()) }
+}
+
+export async function testLink(
+  url: string,
+  changes: Partial<PublishingLinkOptions> & { protocol?: 4 | 5 | 'auto' } = {},
+) {
+  const { protocol = 'auto', ...rest } = changes
+  const link = new PublishingLink({
+    config: mqttConfig({ protocol }),
+    url,
+    clientId: unique('pub'),
+    logger: silentLogger,
+    ...rest,
+  })
+  leftovers.add(() => link.stop())
+  await link.start()
+  return link
+}
+
+export interface Proxy {
+  readonly url: string
+  /** Cuts every connection as a pulled cable does. */
+  cut(): void
+  /** Stops or allows new connections. */
+  refuse(on: boolean): void
+  /** Lets nothing of the broker through to new connections but its CONNACK. */
+  mute(on: boolean): void
+  connections(): number
+  close(): Promise<void>
+}
+
+/** A TCP proxy in front of a broker that a test may cut. */
+export async function startProxy(target: number): Promise<Proxy> {
+  const pairs = new Set<readonly [Socket, Socket]>()
+  let refusing = false
+  let muting = false
+  let count = 0
+  const server: Server = createServer((near) => {
+    if (refusing) {
+      near.destroy()
+      return
+    }
+    count += 1
+    const far = connect(target, '127.0.0.1')
+    const pair = [near, far] as const
+    pairs.add(pair)
+    const end = () => {
+      pairs.delete(pair)
+      near.destroy()
+      far.destroy()
+    }
+    for (const socket of pair) {
+      socket.setNoDelay(true)
+      socket.on('error', end)
+      socket.on('close', end)
+    }
+    near.pipe(far)
+    if (muting) far.once('data', (bytes: Buffer) => far.resume() && near.write(bytes.subarray(0, 2 + bytes[1]!)))
+    else far.pipe(near)
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const cut = () => {
+    for (const [near, far] of pairs) {
+      near.resetAndDestroy()
+      far.resetAndDestroy()
+    }
+  }
+  const close = () =>
+    new Promise<void>((resolve) => {
+      server.close(() => resolve())
+      cut()
+    })
+  leftovers.add(close)
+  return {
+    url: `mqtt://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    cut,
+    refuse: (on) => {
+      refusing = on
+    },
+    mute: (on) => {
+      muting = on
+    },
+    connections: () => count,
+    close,
+  }
+}
+
+export function unique(prefix: string): string {
+  return `${prefix}-${randomUUID().slice(0, 13)}`
+}
+
+export function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}
+
+/** Waits until `test` holds; fails with `what` after `limitMs`. */
+export async function eventually(test: () => boolean, what: string | (() => string), limitMs = 10_000): Promise<void> {
+  const end = performance.now() + limitMs
+  while (!test()) {
+    if (performance.now() > end) assert.fail(`not within ${limitMs} ms: ${typeof what === 'string' ? what : what()}`)
+    await pause(5)
+  }
+}
+
+/**
+ * Runs `body`, and again where it failed while this process was kept from running for `limitMs`: a broker is right to give
+ * up on a client that is silent for longer than its keepalive.
+ */
+export async function undisturbed(limitMs: number, body: () => Promise<void>): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    let last = performance.now()
+    let longest = 0
+    const beat = setInterval(() => {
+      longest = Math.max(longest, performance.now() - last)
+      last = performance.now()
+    }, 20)
+    try {
+      return await body()
+    } catch (error) {
+      longest = Math.max(longest, performance.now() - last)
+      if (longest < limitMs || attempt === 5) throw error
+      console.log(`again: this process did not run for ${Math.round(longest)} ms`)
+    } finally {
+      clearInterval(beat)
+    }
+  }
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+async function reachable(port: number): Promise<void> {
+  for (let attempt = 0; attempt < 200; attempt += 1) {
+    const ok = await new Promise<boolean>((resolve) => {
+      const socket = connect(port, '127.0.0.1', () => {
+        socket.destroy()
+        resolve(true)
+      })
+      socket.once('error', () => resolve(false))
+    })
+    if (ok) return
+    await pause(25)
+  }
+  throw new Error(`nothing listens on ${port}`)
+}

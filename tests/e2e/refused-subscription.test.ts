@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict'
+import { createServer } from 'node:net'
+import { test } from 'node:test'
+import { setTimeout as pause } from 'node:timers/promises'
+import { Aedes } from 'aedes'
+import { Product } from './support/product.js'
+import { makeProject } from './support/project.js'
+import { freePort } from './support/services.js'
+
+const REFUSED = '$share/routemq/devices/+/control'
+
+/** A broker that refuses one filter until it is told to grant it, as one with access rules does. */
+async function strictBroker() {
+  let granting = false
+  const broker = await Aedes.createBroker({
+    authorizeSubscribe: (_client, subscription, done) => {
+      done(null, granting || subscription.topic !== REFUSED ? subscription : null)
+    },
+  })
+  const server = createServer(broker.handle)
+  const port = await freePort()
+  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
+  return {
+    port,
+    grant: () => {
+      granting = true
+    },
+    close: async () => {
+      await new Promise<void>((resolve) => broker.close(() => resolve()))
+      await new Promise<void>((resolve) => server.close(() => resolve()))
+    },
+  }
+}
+
+test('a refused subscription fails readiness with its filter named, and a granted one ends that', async () => {
+  const broker = await strictBroker()
+  const project = makeProject()
+  const product = Product.spawn(project.root, {
+    args: ['--workers', '1'],
+    env: {
+      MQTT_BROKER: '127.0.0.1',
+      MQTT_PORT: String(broker.port),
+      HTTP_PORT: String(await freePort()),
+      LOG_FORMAT: 'json',
+    },
+  })
+  const ready = () => product.json('/ready').catch(() => undefined)
+  /** Until `/ready` says so; bounded only by a hang. */
+  const until = async (holds: (answer: Awaited<ReturnType<typeof ready>>) => boolean) => {
+    for (const startedAt = performance.now(); ; await pause(50)) {
+      const answer = await ready()
+      if (holds(answer)) return answer!
+      assert.ok(performance.now() - startedAt < 120_000, `${JSON.stringify(answer)}\n${product.text}`)
+    }
+  }
+  try {
+    const refused = await until((answer) => answer?.status === 503 && JSON.stringify(answer.body).includes(REFUSED))
+    assert.match(JSON.stringify(refused.body), /SUBSCRIPTION_REFUSED|refused/)
+    const live = await product.fetch('/live')
+    assert.equal(live.status, 200, 'it lives, it is not ready')
+    broker.grant()
+    const answer = await until((now) => now?.status === 200)
+    assert.doesNotMatch(JSON.stringify(answer.body), /refused/)
+  } finally {
+    assert.equal(await product.stop(), 0)
+    await broker.close()
+    project.remove()
+  }
+})

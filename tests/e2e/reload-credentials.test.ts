@@ -1,0 +1,76 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { chmodSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { setTimeout as pause } from 'node:timers/promises'
+import { needsMosquitto, startMosquitto } from '../core/mqtt/kit.js'
+import { Product } from './support/product.js'
+import { makeProject } from './support/project.js'
+import { freePort } from './support/services.js'
+
+async function until(holds: () => boolean | Promise<boolean>, what: () => string): Promise<void> {
+  for (const startedAt = performance.now(); !(await holds()); await pause(50)) {
+    if (performance.now() - startedAt > 60_000) throw new Error(what())
+  }
+}
+
+test('a broker password that changes in its file is used by workers and gateway without a restart', async (t) => {
+  if (!needsMosquitto(t)) return
+  const folder = mkdtempSync(join(tmpdir(), 'routemq-passwords-'))
+  chmodSync(folder, 0o755)
+  const passwords = join(folder, 'passwords')
+  const secret = join(folder, 'mqtt')
+  /** As secret stores do: written beside and renamed. */
+  const setSecret = (text: string) => {
+    writeFileSync(`${secret}.new`, `${text}\n`)
+    renameSync(`${secret}.new`, secret)
+  }
+  const setAtBroker = (text: string) =>
+    execFileSync('mosquitto_passwd', ['-c', '-b', passwords, 'plant', text], { stdio: 'pipe' })
+  setAtBroker('first-password')
+  setSecret('first-password')
+  const broker = await startMosquitto([`password_file ${passwords}`, 'allow_anonymous false'])
+  const project = makeProject()
+  const product = Product.spawn(project.root, {
+    env: {
+      MQTT_BROKER: '127.0.0.1',
+      MQTT_PORT: String(broker.port),
+      MQTT_USERNAME: 'plant',
+      MQTT_PASSWORD_FILE: secret,
+      HTTP_PORT: String(await freePort()),
+      LOG_FORMAT: 'json',
+    },
+  })
+  try {
+    await product.untilReady()
+    const { pid } = product.run
+    const workers = async () =>
+      ((await product.json('/api/admin/workers')).body as unknown as { pid: number }[]).map((one) => one.pid)
+    const before = await workers()
+    const from = product.text.length
+    const log = () => product.text.slice(from)
+    setSecret('second-password')
+    await until(
+      () => log().includes('MQTT_PASSWORD applied'),
+      () => `the new password was not taken:\n${log()}`,
+    )
+    setAtBroker('second-password')
+    // All connections go, and only the new password is let in.
+    await broker.restart()
+    await until(
+      async () => log().includes('connection to the broker lost') && (await product.fetch('/ready')).status === 200,
+      () => `not ready with the new password:\n${log()}`,
+    )
+    assert.deepEqual(await workers(), before, 'no worker was replaced')
+    assert.equal(product.run.pid, pid)
+    assert.ok(!/first-password|second-password/.test(product.text), 'no password in the log')
+  } finally {
+    const code = await product.stop()
+    project.remove()
+    await broker.stop()
+    rmSync(folder, { recursive: true })
+    assert.equal(code, 0, product.text)
+  }
+})

@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict'
+import { createServer } from 'node:net'
+import { test } from 'node:test'
+import mqtt from 'mqtt'
+import { createTransport } from '../../core/modbus/transport/open.js'
+import { Product } from './support/product.js'
+import { makeProject } from './support/project.js'
+
+/** A port nobody listens on. */
+function freePort(): Promise<number> {
+  return new Promise((resolve) => {
+    const server = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as { port: number }
+      server.close(() => resolve(port))
+    })
+  })
+}
+
+test('a virtual device of the application tells over MQTT what a master wrote, and keeps it over a restart', async (t) => {
+  const port = await freePort()
+  const project = makeProject({ 'app/virtual/plc.yaml': `port: ${port}\nunits: { 1: { holding: { 4: 1 } } }\n` })
+  const options = { env: { ROUTEMQ_DEMO: 'true' } }
+  let product = await Product.start(project.root, options)
+  t.after(async () => {
+    await product.stop()
+    project.remove()
+  })
+  const client = await mqtt.connectAsync(product.run.broker.url)
+  const topic = new Promise<string>((resolve) => client.once('message', resolve))
+  await client.subscribeAsync('modbus/data/plc/#')
+  const call = async (values?: readonly number[]) => {
+    const master = createTransport({ kind: 'tcp', host: '127.0.0.1', port })
+    await master.connect({ timeoutMs: 5_000 })
+    const request =
+      values === undefined ? ({ fc: 3, address: 4, count: 2 } as const) : ({ fc: 16, address: 4, values } as const)
+    const answer = await master.call(1, request, { timeoutMs: 5_000 })
+    await master.close()
+    return answer.values
+  }
+  assert.deepEqual(await call(), [1, 0])
+  await call([7, 8])
+  assert.equal(await topic, 'modbus/data/plc/written/1/holding/4')
+  await client.endAsync()
+  assert.equal(await product.stop(), 0)
+  product = await Product.start(project.root, options)
+  assert.deepEqual(await call(), [7, 8])
+})
