@@ -44,7 +44,8 @@ export class LogFile {
   }
 
   write(line: string): void {
-    if (this.#diverted !== undefined || this.#waitingBytes + line.length > MAX_WAITING_BYTES) {
+    const isFailed = this.#diverted !== undefined && !this.#isWriting
+    if (isFailed || this.#waitingBytes + line.length > MAX_WAITING_BYTES) {
       this.#divert([line])
       return
     }
@@ -59,6 +60,7 @@ export class LogFile {
     const written = this.#isWriting ? new Promise<void>((resolve) => (this.#onIdle = resolve)) : Promise.resolve()
     const late = new Promise<void>((resolve) => this.#clock.after(limitMs, resolve, { unref: true }))
     await Promise.race([written, late])
+    this.#retry?.()
     const stream = this.#stream
     this.#stream = undefined
     if (stream !== undefined) await Promise.race([new Promise<void>((resolve) => stream.end(() => resolve())), late])
@@ -114,22 +116,23 @@ export class LogFile {
     this.#divert([...lines, ...this.#waiting.splice(0)])
     this.#waitingBytes = 0
     this.#before = []
-    this.#onIdle?.()
     this.#retry = this.#clock.after(RETRY_MS, () => this.#tryAgain(), { unref: true })
+    this.#onIdle?.()
   }
 
-  /** The file is opened anew and has to take something before it is trusted with lines again. */
+  /** The file is opened anew and has to take something before it is trusted; lines that come meanwhile wait for that. */
   #tryAgain(): void {
-    const stream = this.#open()
-    const lines = this.#diverted ?? 0
-    stream.write(this.#options.recovered(lines), (error) => {
+    this.#retry = undefined
+    this.#isWriting = true
+    this.#stream = this.#open()
+    this.#stream.write(this.#options.recovered(this.#diverted ?? 0), (error) => {
+      this.#isWriting = false
       if (error !== null && error !== undefined) {
-        stream.destroy()
-        this.#retry = this.#clock.after(RETRY_MS, () => this.#tryAgain(), { unref: true })
+        this.#fail(error, [])
         return
       }
-      this.#stream = stream
       this.#diverted = undefined
+      this.#pump()
     })
   }
 
