@@ -264,7 +264,7 @@ export class Bus {
     job.sent()
     transport.call(job.unit, job.request.call, { timeoutMs: job.timeoutAt(sentAt) }).then(
       (answer) => this.#answered(lane, job, answer, sentAt),
-      (error: unknown) => this.#refused(lane, transport, job, error),
+      (error: unknown) => this.#refused(lane, transport, job, error, sentAt),
     )
   }
 
@@ -277,13 +277,14 @@ export class Bus {
       this.#turnaround = smooth(this.#turnaround, Math.max(0, roundTripMs - this.#bytesMs(values)))
     }
     job.resolve({ values, data, roundTripMs, completedAt: this.#clock.now() })
-    this.#vacate(lane, job, now)
+    this.#vacate(lane, job, now, roundTripMs)
   }
 
-  #refused(lane: Lane, transport: ModbusTransport, job: BusJob, error: unknown): void {
+  #refused(lane: Lane, transport: ModbusTransport, job: BusJob, error: unknown, sentAt: number): void {
     this.#failed(lane, transport, job, error)
     job.reject(toBusError(error))
-    this.#vacate(lane, job, this.#clock.monotonic())
+    const now = this.#clock.monotonic()
+    this.#vacate(lane, job, now, now - sentAt)
   }
 
   #occupy(lane: Lane, job: BusJob): void {
@@ -296,7 +297,8 @@ export class Bus {
     }
   }
 
-  #vacate(lane: Lane, job: BusJob, now: number): void {
+  #vacate(lane: Lane, job: BusJob, now: number, tookMs: number): void {
+    this.#queue.ended(job, tookMs)
     lane.inFlight -= 1
     const busy = this.#inFlight.get(job.unit)!
     busy.count -= 1

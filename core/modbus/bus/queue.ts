@@ -1,3 +1,5 @@
+import { WriteDebts } from './write-debts.js'
+
 /** What waits on a bus, highest first: a write, a poll that is due, a read somebody waits for, a probe of a silent unit. */
 export const JOB_CLASSES = ['write', 'poll', 'read', 'probe'] as const
 export type JobClass = (typeof JOB_CLASSES)[number]
@@ -15,9 +17,10 @@ export interface QueueJob {
 const PASS_AFTER = 8
 
 /**
- * The order of one bus: write, due poll, live read, probe; after 8 jobs of higher classes, or when a poll is a whole
- * interval overdue, one job of the lower class passes. Fair between devices (round-robin), first in first out per
- * device and class. Pure: it knows neither clock nor wire.
+ * The order of one bus: write, due poll, live read, probe; after 8 jobs of higher classes one job of the lower class
+ * passes. Writes leave waiting polls half of the bus: after 8 of one device, or after each from the moment a poll is
+ * late, polls go for as long as those took. The write of a device that owes nothing goes all the same.
+ * Fair between devices (round-robin), first in first out per device and class. Pure: it knows neither clock nor wire.
  */
 export class BusQueue<J extends QueueJob> {
   readonly #lanes: Record<JobClass, Map<string, J[]>> = {
@@ -28,8 +31,7 @@ export class BusQueue<J extends QueueJob> {
   }
   /** Jobs of higher classes that went since one of this class did, while one was waiting. */
   readonly #passedOver: Record<JobClass, number> = { write: 0, poll: 0, read: 0, probe: 0 }
-  /** A write went and no poll after it: only then does an overdue poll pass a write. */
-  #wroteSincePoll = false
+  readonly #debts = new WriteDebts()
   #size = 0
 
   get size(): number {
@@ -60,8 +62,10 @@ export class BusQueue<J extends QueueJob> {
    * to fall silent is not overtaken for ever.
    */
   peek(now: number, ready: (job: J) => boolean): J | undefined {
+    const ahead = this.#ahead(now, ready)
+    if (ahead !== undefined) return ahead
     let held: Set<number> | undefined
-    for (const kind of this.#order(now)) {
+    for (const kind of JOB_CLASSES) {
       if (this.#lanes[kind].size === 0) continue
       for (const jobs of this.#lanes[kind].values()) {
         const job = jobs[0]!
@@ -76,8 +80,6 @@ export class BusQueue<J extends QueueJob> {
 
   /** Takes a job that {@link peek} named out and moves the turn on. */
   commit(job: J): void {
-    if (job.kind === 'write') this.#wroteSincePoll = true
-    else if (job.kind === 'poll') this.#wroteSincePoll = false
     let below = false
     for (const kind of JOB_CLASSES) {
       if (kind === job.kind) {
@@ -95,6 +97,13 @@ export class BusQueue<J extends QueueJob> {
       lane.delete(job.device)
       lane.set(job.device, rest)
     }
+  }
+
+  /** Notes how long a job that went held the bus. */
+  ended({ kind, device }: J, ms: number): void {
+    if (this.#lanes.poll.size === 0) this.#debts.clear()
+    else if (kind === 'write') this.#debts.took(device, ms)
+    else if (kind === 'poll') this.#debts.paid(ms)
   }
 
   remove(job: J): boolean {
@@ -117,23 +126,29 @@ export class BusQueue<J extends QueueJob> {
     return jobs
   }
 
-  #order(now: number): readonly JobClass[] {
-    let starving: JobClass[] | undefined
+  /** Who goes before the usual order: a class that was passed over too often, then polls that are owed time. */
+  #ahead(now: number, ready: (job: J) => boolean): J | undefined {
     for (const kind of JOB_CLASSES) {
-      if (this.#lanes[kind].size === 0) continue
-      if (this.#passedOver[kind] < PASS_AFTER && !this.#overdue(kind, now)) continue
-      starving ??= []
-      starving.push(kind)
+      if (this.#passedOver[kind] < PASS_AFTER) continue
+      const job = this.#first(kind, ready)
+      if (job !== undefined) return job
     }
-    if (starving === undefined) return JOB_CLASSES
-    const first = starving
-    return [...first, ...JOB_CLASSES.filter((kind) => !first.includes(kind))]
+    if (!this.#debts.any || this.#lanes.write.size === 0 || this.#lanes.poll.size === 0) return undefined
+    const limit = this.#isPollLate(now) ? 1 : PASS_AFTER
+    const free = (job: J) => this.#debts.writes(job.device) < limit && ready(job)
+    return this.#first('write', free) ?? this.#first('poll', ready)
   }
 
-  #overdue(kind: JobClass, now: number): boolean {
-    if (kind !== 'poll' || !this.#wroteSincePoll || this.#lanes.write.size === 0) return false
+  #first(kind: JobClass, ready: (job: J) => boolean): J | undefined {
+    for (const [job] of this.#lanes[kind].values()) if (job !== undefined && ready(job)) return job
+    return undefined
+  }
+
+  /** By half its interval: a poll that ends after a whole one has cost the next slot, and every second slot is half its rate. */
+  #isPollLate(now: number): boolean {
     for (const [job] of this.#lanes.poll.values()) {
-      if (job?.dueAt !== undefined && now - job.dueAt >= (job.intervalMs ?? Number.POSITIVE_INFINITY)) return true
+      if (job?.dueAt === undefined || job.intervalMs === undefined) continue
+      if (now - job.dueAt >= job.intervalMs / 2) return true
     }
     return false
   }

@@ -13,8 +13,8 @@ function job(kind: JobClass, device: string, name: string, more: Partial<QueueJo
   return { kind, device, unit: unitOf.get(device)!, name, ...more }
 }
 
-/** The order in which a queue gives its jobs out. */
-function order(jobs: readonly Named[], now = 0): string[] {
+/** The order in which a queue gives its jobs out, each of which takes `took`. */
+function order(jobs: readonly Named[], now = 0, took: (job: Named) => number = () => 1): string[] {
   const queue = new BusQueue<Named>()
   for (const one of jobs) queue.add(one)
   const names: string[] = []
@@ -22,6 +22,7 @@ function order(jobs: readonly Named[], now = 0): string[] {
     const next = queue.peek(now, () => true)
     if (next === undefined) return names
     queue.commit(next)
+    queue.ended(next, took(next))
     names.push(next.name)
   }
 }
@@ -41,8 +42,8 @@ test('fair between devices, first in first out per device', () => {
   assert.deepEqual(order(jobs), ['a1', 'b1', 'c1', 'a2', 'c2', 'a3'])
 })
 
-test('after eight commands one poll passes', () => {
-  const writes = Array.from({ length: 20 }, (_, i) => job('write', 'a', `w${i}`))
+test('after eight commands one poll passes, however many devices they are for', () => {
+  const writes = Array.from({ length: 20 }, (_, i) => job('write', `a${i}`, `w${i}`))
   const polls = [job('poll', 'b', 'p0'), job('poll', 'c', 'p1'), job('poll', 'd', 'p2')]
   const names = order([...writes, ...polls])
   assert.deepEqual(
@@ -51,11 +52,55 @@ test('after eight commands one poll passes', () => {
   )
 })
 
-test('a poll overdue by a whole interval passes, one between two writes', () => {
-  const writes = Array.from({ length: 4 }, (_, i) => job('write', 'a', `w${i}`))
-  const late = ['b', 'c'].map((device) => job('poll', device, `late-${device}`, { dueAt: 0, intervalMs: 100 }))
-  assert.deepEqual(order([...writes, ...late], 99).slice(0, 2), ['w0', 'w1'])
-  assert.deepEqual(order([...writes, ...late], 100), ['w0', 'late-b', 'w1', 'late-c', 'w2', 'w3'])
+const writesOf = (device: string, count: number) =>
+  Array.from({ length: count }, (_, i) => job('write', device, `${device}${i}`))
+const due = { dueAt: 0, intervalMs: 100 }
+
+test('a poll that is half an interval late passes, one after each write', () => {
+  const late = ['y', 'z'].map((device) => job('poll', device, device, due))
+  assert.deepEqual(order([...writesOf('a', 4), ...late], 49).slice(0, 2), ['a0', 'a1'])
+  assert.deepEqual(order([...writesOf('a', 4), ...late], 50), ['a0', 'y', 'a1', 'z', 'a2', 'a3'])
+})
+
+test('late polls have as long as the writes took, not as many requests', () => {
+  const late = Array.from({ length: 7 }, (_, i) => job('poll', 'z', `z${i}`, due))
+  const took = ({ kind }: Named) => (kind === 'write' ? 30 : 10)
+  assert.deepEqual(order([...writesOf('a', 3), ...late], 100, took), [
+    ...['a0', 'z0', 'z1', 'z2'],
+    ...['a1', 'z3', 'z4', 'z5'],
+    ...['a2', 'z6'],
+  ])
+})
+
+test('after eight writes of one device polls have as long as those took', () => {
+  const polls = Array.from({ length: 20 }, (_, i) => job('poll', 'z', `z${i}`))
+  const letters = order([...writesOf('a', 17), ...polls]).map((name) => name[0])
+  assert.equal(letters.join(''), `${'a'.repeat(8)}${'z'.repeat(8)}${'a'.repeat(8)}${'z'.repeat(8)}azzzz`)
+})
+
+test('who has written nothing does not wait for what another device owes', () => {
+  const late = Array.from({ length: 4 }, (_, i) => job('poll', 'z', `z${i}`, due))
+  const took = ({ device }: Named) => (device === 'a' ? 30 : 10)
+  const queue = new BusQueue<Named>()
+  for (const one of [...writesOf('a', 2), ...late]) queue.add(one)
+  const names: string[] = []
+  for (let n = 0; n < 7; n += 1) {
+    if (n === 2) queue.add(job('write', 'b', 'b0'))
+    const next = queue.peek(100, () => true)!
+    queue.commit(next)
+    queue.ended(next, took(next))
+    names.push(next.name)
+  }
+  assert.deepEqual(names, ['a0', 'z0', 'b0', 'z1', 'z2', 'a1', 'z3'])
+})
+
+test('a write whose polls cannot go just now does not wait for them', () => {
+  const queue = new BusQueue<Named>()
+  for (const one of [...writesOf('a', 2), job('poll', 'z', 'z0', due)]) queue.add(one)
+  const first = queue.peek(100, () => true)!
+  queue.commit(first)
+  queue.ended(first, 10)
+  assert.equal(queue.peek(100, ({ kind }) => kind === 'write')?.name, 'a1')
 })
 
 test('polls that fill the bus do not starve a live read, nor both a probe', () => {
