@@ -7,10 +7,25 @@ import { fileURLToPath } from 'node:url'
 
 export const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '')
 
+/** How this machine gets to the registry: a certificate authority or a proxy of its own. */
+const NETWORK = [
+  'NODE_EXTRA_CA_CERTS',
+  'SSL_CERT_FILE',
+  'HTTP_PROXY',
+  'HTTPS_PROXY',
+  'NO_PROXY',
+  'http_proxy',
+  'https_proxy',
+  'no_proxy',
+]
+
 /** npm without what this run of npm put into the environment, so that it behaves as in a stranger's shell. */
 export const ENVIRONMENT: Readonly<Record<string, string>> = {
   PATH: process.env.PATH ?? '',
   HOME: process.env.HOME ?? '',
+  ...Object.fromEntries(
+    NETWORK.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
+  ),
   // The native modules are not built again: those of this checkout are copied, see `copyNativeModules`.
   npm_config_ignore_scripts: 'true',
   npm_config_audit: 'false',
