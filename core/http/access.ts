@@ -2,41 +2,49 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { RouteMQError } from '../support/errors.js'
 import { type Authenticator, allows, type Caller } from './auth.js'
 import { isLoopbackHostHeader, isLoopbackOrigin } from './guard.js'
-import { pathOf } from './problem.js'
 import type { KeyScope } from './services.js'
 
-/** Paths a browser opens by itself: there it may ask its user for the key as a Basic password. */
-const BROWSER_PATHS = /^\/(docs(\/.*)?|openapi\.json)$/
+/** What a route asks of its callers. */
+export interface Wanted {
+  /** How far their credential must reach; `open` asks for none. */
+  readonly scope: KeyScope | 'open'
+  /** A browser opens it by itself: it may ask its user for the key as a Basic password. */
+  readonly byBrowser: boolean
+}
+
+/** Paths that a browser opens by itself. */
+export const BROWSER_PATHS = /^\/(docs(\/.*)?|openapi\.json)$/
 
 /**
  * Lets a request in or throws. With credentials: every route but the open ones needs one of sufficient scope. Without:
  * only requests that name this machine, from no foreign page, with JSON bodies; a page on the internet can send neither.
  *
- * Returns a promise only where one is needed, for kept keys and tokens: it runs before every request.
+ * Returns a promise only where one is needed, for tokens: it runs before every request.
  */
 export function admit(
   auth: Authenticator,
-  needed: KeyScope | 'open',
+  { scope, byBrowser }: Wanted,
   request: FastifyRequest,
   reply: FastifyReply,
-): void | Promise<void> {
+): Promise<void> | undefined {
   const { required } = auth
   if (!required) admitLocal(request)
-  else if (needed === 'open') {
+  else if (scope === 'open') {
     request.caller = { actor: { kind: 'http', name: `anonymous:${request.ip}` }, scope: 'read' }
-    return
+    return undefined
   }
-  const allowBasic = !required || BROWSER_PATHS.test(pathOf(request.url))
+  const allowBasic = !required || byBrowser
   try {
     const found = auth.identify(request.headers, allowBasic)
     if (found instanceof Promise) {
       return found
-        .then((caller) => settle(request, caller, required, needed))
+        .then((caller) => settle(request, caller, required, scope))
         .catch((error) => {
           throw challenged(error, reply, allowBasic)
         })
     }
-    settle(request, found, required, needed)
+    settle(request, found, required, scope)
+    return undefined
   } catch (error) {
     throw challenged(error, reply, allowBasic)
   }
@@ -74,11 +82,11 @@ function challenged(error: unknown, reply: FastifyReply, allowBasic: boolean): u
   return error
 }
 
-/** What a route asks for, from its own word or its method. */
+/** The scope that a route asks for, from its own word or its method. */
 export function scopeFor(
   config: { readonly scope?: KeyScope | 'open' } | undefined,
   method: string | readonly string[],
-) {
+): KeyScope | 'open' {
   if (config?.scope !== undefined) return config.scope
   const methods = typeof method === 'string' ? [method] : method
   return methods.every((each) => each === 'GET' || each === 'HEAD') ? 'read' : 'admin'
@@ -86,8 +94,13 @@ export function scopeFor(
 
 function admitLocal(request: FastifyRequest): void {
   const { host, origin, 'content-type': type, 'sec-fetch-site': site, 'sec-fetch-mode': mode } = request.headers
-  if (!isLoopbackHostHeader(host)) {
-    throw new RouteMQError('HOST_REFUSED', `without credentials only this machine is served, not "${host ?? ''}"`)
+  // A target that is a whole URL names its host too, and the header counts no more (RFC 9112, 3.2.2).
+  const [, named] = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i.exec(request.url) ?? []
+  if (!isLoopbackHostHeader(host) || (named !== undefined && !isLoopbackHostHeader(named))) {
+    throw new RouteMQError(
+      'HOST_REFUSED',
+      `without credentials only this machine is served, not "${named ?? host ?? ''}"`,
+    )
   }
   // Pictures and scripts of a foreign page send no Origin, but browsers say where they come from. A link may lead here.
   const foreign = site === 'cross-site' && mode !== 'navigate'

@@ -65,21 +65,21 @@ export class Authenticator {
     let found: Caller | undefined
     for (const known of this.#configured) if (sameDigest(digest, known.digest)) found = known.caller
     if (found !== undefined) return found
-    return this.#identifyKept(secret, digest)
+    return this.#kept(secret, digest) ?? this.#ofToken(secret)
   }
 
-  async #identifyKept(secret: string, digest: Buffer): Promise<Caller> {
+  #kept(secret: string, digest: Buffer): Caller | undefined {
     const { keys, now } = this.#options
-    const prefix = prefixOf(secret)
-    if (prefix !== undefined && keys !== undefined) {
-      const record = await keys.find(prefix)
-      if (record !== undefined && sameDigest(digest, Buffer.from(record.hash, 'hex')) && isUsable(record, now())) {
-        return { actor: { kind: 'http', name: `key:${prefix}` }, scope: record.scope }
-      }
-    }
+    const prefix = keys === undefined ? undefined : prefixOf(secret)
+    const record = prefix === undefined ? undefined : keys?.find(prefix)
+    if (record === undefined || !sameDigest(digest, Buffer.from(record.hash, 'hex')) || !isUsable(record, now()))
+      return undefined
+    return { actor: { kind: 'http', name: `key:${prefix}` }, scope: record.scope }
+  }
+
+  #ofToken(secret: string): Promise<Caller> {
     if (this.#verifyToken !== undefined && secret.split('.').length === 3) {
-      const { name, scope } = await this.#verifyToken(secret)
-      return { actor: { kind: 'http', name }, scope }
+      return this.#verifyToken(secret).then(({ name, scope }) => ({ actor: { kind: 'http', name }, scope }))
     }
     throw new RouteMQError('UNAUTHENTICATED', 'the credential is not known here, or no longer valid')
   }

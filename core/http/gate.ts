@@ -1,68 +1,67 @@
-import rateLimit from '@fastify/rate-limit'
-import type { FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
+import type { FastifyRequest, onRequestHookHandler } from 'fastify'
 import type { HttpConfig } from '../config/config.js'
+import type { Clock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
-import { admit } from './access.js'
-import type { SidecarApp } from './app.js'
+import { admit, type Wanted } from './access.js'
 import type { Authenticator } from './auth.js'
+import { networkOf, type Rate, RateTable } from './rate-table.js'
 import { safeHeaders } from './safe-headers.js'
-import type { KeyScope } from './services.js'
 
-const DEFAULT_RATE = { max: 6_000, windowMs: 60_000 }
+const DEFAULT_RATE: Rate = { max: 6_000, windowMs: 60_000 }
 
-export type Gate = (needed: KeyScope | 'open') => onRequestAsyncHookHandler
+export type Gate = (wanted: Wanted) => onRequestHookHandler
 
 export interface GateOptions {
   readonly auth: () => Authenticator
   readonly rateLimit: () => HttpConfig['rateLimit']
+  readonly clock: Clock
 }
 
 /**
  * What every request passes: credentials first, so that a client is known by its name, then its share of requests. A
- * wrong credential counts against the address it came from, which has a tenth of a client's share. The plugin remembers
- * the last 5,000 clients.
+ * wrong credential counts against the address it came from, which has a tenth of a client's share. Nothing is awaited but
+ * tokens: it runs before every request.
  */
-export async function gateOf(app: SidecarApp, { auth, rateLimit: configured }: GateOptions): Promise<Gate> {
-  await app.register(rateLimit, { global: false })
+export async function gateOf({ auth, rateLimit, clock }: GateOptions): Promise<Gate> {
   const headers = await safeHeaders()
-  const rate = () => {
-    const limit = configured() ?? DEFAULT_RATE
-    return limit === 'off' ? undefined : limit
+  const clients = new RateTable()
+  const strangers = new RateTable()
+
+  /** What a client that was let in gets instead of an answer: nothing, or word that it has had its share. */
+  function countClient({ caller }: FastifyRequest): RouteMQError | undefined {
+    const rate = rateLimit()
+    // The command line of this machine, and open loopback without a configured limit, are not held up.
+    if (rate === 'off' || caller.actor.kind === 'cli' || (rate === undefined && !auth().required)) return undefined
+    return take(clients, caller.actor.name, rate ?? DEFAULT_RATE)
   }
-  const counter = (share: (max: number) => number, keyGenerator: (request: FastifyRequest) => string) => {
-    const take = app.createRateLimit({
-      keyGenerator,
-      max: () => share((rate() ?? DEFAULT_RATE).max),
-      timeWindow: () => (rate() ?? DEFAULT_RATE).windowMs,
-    })
-    return async (request: FastifyRequest) => {
-      if (rate() === undefined) return
-      const taken = await take(request)
-      if (taken.isAllowed || !taken.isExceeded) return
-      const { max, ttl } = taken
-      throw new RouteMQError('THROTTLED', 'too many requests', { details: { limit: max, retry_after_ms: ttl } })
-    }
+
+  function countRefusal({ ip }: FastifyRequest): RouteMQError | undefined {
+    const rate = rateLimit() ?? DEFAULT_RATE
+    if (rate === 'off') return undefined
+    return take(strangers, networkOf(ip), { ...rate, max: Math.max(10, Math.ceil(rate.max / 10)) })
   }
-  const countClient = counter(
-    (max) => max,
-    ({ caller }) => caller.actor.name,
-  )
-  const countRefusal = counter(
-    (max) => Math.max(10, Math.ceil(max / 10)),
-    ({ ip }) => ip,
-  )
-  return (needed) =>
-    async function gate(request, reply) {
+
+  function take(table: RateTable, client: string, rate: Rate): RouteMQError | undefined {
+    const wait = table.take(client, rate, clock.monotonic())
+    if (wait === undefined) return undefined
+    return new RouteMQError('THROTTLED', 'too many requests', { details: { limit: rate.max, retry_after_ms: wait } })
+  }
+
+  return (wanted) =>
+    function gate(request, reply, done) {
       reply.headers(headers).header('x-request-id', request.id)
+      let later: Promise<void> | undefined
       try {
-        const later = admit(auth(), needed, request, reply)
-        if (later !== undefined) await later
+        later = admit(auth(), wanted, request, reply)
       } catch (error) {
-        await countRefusal(request)
-        throw error
+        done((countRefusal(request) ?? error) as Error)
+        return
       }
-      // The command line of this machine, and open loopback without a configured limit, are not held up.
-      if (request.caller.actor.kind === 'cli' || (!auth().required && configured() === undefined)) return
-      await countClient(request)
+      if (later === undefined) done(countClient(request))
+      else
+        later.then(
+          () => done(countClient(request)),
+          (error) => done(countRefusal(request) ?? error),
+        )
     }
 }

@@ -10,6 +10,8 @@ export type PathTable = Map<string, KnownPath>
 export function pathTable(app: SidecarApp): PathTable {
   const table: PathTable = new Map()
   app.addHook('onRoute', ({ url, method }) => {
+    // Of CORS: it answers preflights, whatever the path, and is no path itself.
+    if (url === '*') return
     const known = table.get(url) ?? { matches: patternOf(url), methods: new Set<string>() }
     for (const each of typeof method === 'string' ? [method] : method) known.methods.add(each)
     table.set(url, known)

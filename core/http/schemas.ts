@@ -295,8 +295,9 @@ export const readingSchema = z
 export const bucketSchema = z
   .object({
     start: isoTime,
+    end: isoTime.describe('The start of the following bucket'),
     device_id: z.string(),
-    point: z.string().nullable(),
+    point: z.string(),
     count: z.number().int(),
     avg: z.number().nullable(),
     min: z.number().nullable(),

@@ -7,7 +7,7 @@ import type { Logger } from '../observability/logger.js'
 import type { Tracing } from '../observability/tracing.js'
 import type { Clock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
-import { admit, scopeFor } from './access.js'
+import { admit, BROWSER_PATHS, scopeFor } from './access.js'
 import type { SidecarApp } from './app.js'
 import type { Authenticator, Caller } from './auth.js'
 import { type Gate, gateOf } from './gate.js'
@@ -111,18 +111,21 @@ export async function buildServer(options: ServerOptions): Promise<Server> {
   if (config.corsOrigins !== undefined && config.corsOrigins.length > 0) {
     await app.register(cors, {
       origin: [...config.corsOrigins],
+      methods: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE'],
+      // An OPTIONS that is no preflight is answered like one, instead of with a page of text.
+      strictPreflight: false,
       exposedHeaders: ['x-request-id', 'retry-after'],
       maxAge: 600,
     })
   }
-  watchRoutes(app, options, await gateOf(app, options))
+  watchRoutes(app, options, await gateOf(options))
 
   await registerOpenApi(app, { title: services.config.app.name, version: services.version })
   const context: RouteContext = {
     services,
     clock,
     logger,
-    readmit: async (request, reply) => admit(options.auth(), 'read', request, reply),
+    readmit: async (request, reply) => admit(options.auth(), { scope: 'read', byBrowser: false }, request, reply),
   }
   systemRoutes(app, context)
   deviceRoutes(app, context)
@@ -148,14 +151,15 @@ export async function buildServer(options: ServerOptions): Promise<Server> {
 function watchRoutes(app: SidecarApp, options: ServerOptions, gate: Gate): void {
   const observer = observerOf(options)
   app.addHook('onRoute', (route) => {
-    route.onRequest = [gate(scopeFor(route.config, route.method)), ...listOf(route.onRequest)]
+    const wanted = { scope: scopeFor(route.config, route.method), byBrowser: BROWSER_PATHS.test(route.url) }
+    route.onRequest = [gate(wanted), ...listOf(route.onRequest)]
     route.onResponse = [observer(route.url), ...listOf(route.onResponse)]
   })
   // What leads to no route passes the same gate.
-  const strangers = gate('read')
+  const strangers = gate({ scope: 'read', byBrowser: false })
   const seen = observer('unknown')
   app.addHook('onRequest', function (request, reply, done) {
-    if (request.is404) strangers.call(this, request, reply).then(() => done(), done)
+    if (request.is404) strangers.call(this, request, reply, done)
     else done()
   })
   app.addHook('onResponse', function (request, reply, done) {

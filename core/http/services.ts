@@ -254,7 +254,13 @@ export interface ReadingView {
   readonly [fact: string]: unknown
 }
 
-export interface BucketQuery extends Omit<ReadingQuery, 'cursor'> {
+export interface BucketQuery {
+  readonly device_id: string
+  readonly point: string
+  /** Wall clock milliseconds, inclusive. */
+  readonly from: number
+  /** Wall clock milliseconds, exclusive. @default now */
+  readonly to?: number
   /** Width in milliseconds, or one calendar day in `tz`. */
   readonly bucket: number | 'day'
   /** IANA name. @default UTC */
@@ -262,10 +268,12 @@ export interface BucketQuery extends Omit<ReadingQuery, 'cursor'> {
 }
 
 export interface BucketView {
-  /** ISO 8601 UTC, start of the bucket. */
+  /** ISO 8601 UTC. */
   readonly start: string
+  /** ISO 8601 UTC: the start of the following bucket. */
+  readonly end: string
   readonly device_id: string
-  readonly point: string | null
+  readonly point: string
   readonly count: number
   readonly avg: number | null
   readonly min: number | null
@@ -276,6 +284,7 @@ export interface BucketView {
 export interface ReadingService {
   /** Newest first. */
   page(query: ReadingQuery): Promise<Page<ReadingView>>
+  /** Oldest first, at most 1,000; those without a number are left out. */
   buckets?(query: BucketQuery): Promise<readonly BucketView[]>
 }
 
@@ -336,8 +345,8 @@ export interface ApiKeyRecord {
 export interface KeyService {
   /** True once there is a key, until the last one is revoked; an expired one counts. Then the sidecar asks for credentials. */
   any(): boolean
-  /** By prefix; undefined where there is none. Answered from memory or the database. */
-  find(prefix: string): Promise<ApiKeyRecord | undefined> | ApiKeyRecord | undefined
+  /** By prefix, from memory; undefined where there is none. */
+  find(prefix: string): ApiKeyRecord | undefined
   list(): Promise<readonly ApiKeyRecord[]>
   add(record: ApiKeyRecord, actor: Actor): Promise<void>
   /** Rejects with KEY_UNKNOWN. */

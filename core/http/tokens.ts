@@ -1,4 +1,3 @@
-import { createRemoteJWKSet, errors, jwtVerify } from 'jose'
 import type { JwtConfig } from '../config/config.js'
 import { RouteMQError } from '../support/errors.js'
 import { KEY_SCOPES, type KeyScope } from './services.js'
@@ -8,6 +7,9 @@ export interface TokenHolder {
   readonly scope: KeyScope
 }
 
+/** A key that the set does not have makes it be fetched again, at most so often: strangers can name any key. */
+const COOLDOWN_MS = 10_000
+
 /** Checks one token. Rejects with UNAUTHENTICATED, or JWKS_UNAVAILABLE where its keys cannot be fetched. */
 export type TokenVerifier = (token: string) => Promise<TokenHolder>
 
@@ -15,7 +17,22 @@ export type TokenVerifier = (token: string) => Promise<TokenHolder>
  * A verifier of JSON Web Tokens. Each kind of key has exactly one algorithm, HS256 for the secret and RS256 for the key
  * set, so that neither `none` nor a public key used as a secret is ever taken. A token must expire and name a subject.
  */
-export function tokenVerifier(config: JwtConfig): TokenVerifier {
+export function tokenVerifier(config: JwtConfig, options: { readonly cooldownMs?: number } = {}): TokenVerifier {
+  let verifier: Promise<TokenVerifier> | undefined
+  return async (token) => {
+    // The library is loaded with the first token.
+    verifier ??= import('jose').then((jose) => verifierOf(config, jose, options.cooldownMs ?? COOLDOWN_MS))
+    return (await verifier)(token)
+  }
+}
+
+type Jose = typeof import('jose')
+
+function verifierOf(
+  config: JwtConfig,
+  { createRemoteJWKSet, errors, jwtVerify }: Jose,
+  cooldownDuration: number,
+): TokenVerifier {
   const { secret, jwksUrl } = config
   const options = {
     requiredClaims: ['exp', 'sub'],
@@ -27,7 +44,7 @@ export function tokenVerifier(config: JwtConfig): TokenVerifier {
   const remote =
     jwksUrl === undefined
       ? undefined
-      : createRemoteJWKSet(new URL(jwksUrl), { timeoutDuration: 3_000, cooldownDuration: 10_000 })
+      : createRemoteJWKSet(new URL(jwksUrl), { timeoutDuration: 3_000, cooldownDuration })
   return async function verify(token) {
     try {
       const algorithm = algorithmOf(token)
@@ -39,7 +56,7 @@ export function tokenVerifier(config: JwtConfig): TokenVerifier {
       }
       throw new RouteMQError('UNAUTHENTICATED', 'the token is signed in a way that is not accepted here')
     } catch (error) {
-      throw refusal(error)
+      throw refusal(error, errors)
     }
   }
 }
@@ -62,19 +79,19 @@ function holderOf({ payload }: { payload: Record<string, unknown> }, config: Jwt
   return { name: `jwt:${String(payload.sub).slice(0, 100)}`, scope }
 }
 
-function refusal(error: unknown): RouteMQError {
+function refusal(error: unknown, errors: Jose['errors']): RouteMQError {
   if (error instanceof RouteMQError) return error
   if (error instanceof errors.JWTExpired) {
     return new RouteMQError('UNAUTHENTICATED', 'the token has expired', { cause: error })
   }
   // A key set that cannot be reached is no fault of the caller, who may try again.
-  const unreachable = error instanceof errors.JWKSTimeout || error instanceof TypeError || isBareJoseError(error)
+  const unreachable =
+    error instanceof errors.JWKSTimeout ||
+    error instanceof errors.JWKSInvalid ||
+    error instanceof TypeError ||
+    // jose throws its base class where the address of the key set answers anything but 200 and JSON.
+    (error instanceof errors.JOSEError && error.code === 'ERR_JOSE_GENERIC')
   if (unreachable)
     return new RouteMQError('JWKS_UNAVAILABLE', 'the keys of the tokens cannot be fetched', { cause: error })
   return new RouteMQError('UNAUTHENTICATED', 'the token is not valid', { cause: error })
-}
-
-/** jose throws its base class where the address of the key set answers anything but 200 and JSON. */
-function isBareJoseError(error: unknown): boolean {
-  return error instanceof errors.JOSEError && error.code === 'ERR_JOSE_GENERIC'
 }

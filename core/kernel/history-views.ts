@@ -16,10 +16,7 @@ export function historyViews(store: Store): Pick<SidecarServices, 'readings' | '
         })
         return { items: readings.map(readingView), next }
       },
-      async buckets({ bucket, tz, ...query }) {
-        const { device_id, point } = query
-        if (device_id === undefined || point === undefined) throw needs('device_id and point')
-        const { from = 0, to = Date.now() } = query
+      async buckets({ device_id, point, from, to = Date.now(), bucket, tz }) {
         const records = await store.readings.buckets({
           device_id,
           point,
@@ -89,10 +86,6 @@ function eventView({ time, ...event }: EventRecord) {
 
 function auditView({ time, ...record }: AuditRecord) {
   return { ...record, timestamp: time }
-}
-
-function needs(fields: string): RouteMQError {
-  return new RouteMQError('REQUEST_INVALID', `${fields} must be given`, { details: { fields } })
 }
 
 function millisToMicros(ms: number): number {

@@ -60,7 +60,7 @@ export function adminRuntimeRoutes(app: SidecarApp, { services }: RouteContext):
       schema: {
         tags,
         summary: 'Sets the number of slots',
-        body: z.strictObject({ slots: z.number().int().min(1).max(256) }),
+        body: z.strictObject({ slots: z.number().int().min(1).max(64) }),
         response: answers({ 200: workersSchema }, [409, 504]),
       },
     },

@@ -42,6 +42,11 @@ const readingFilter = {
   ...range,
 }
 
+/** A block is named by its address; a register type alone would name nothing, and everything would be answered. */
+const namesBlock = ({ register_type, address }: { register_type?: unknown; address?: unknown }) =>
+  register_type === undefined || address !== undefined
+const BLOCK_UNNAMED = { path: ['address'], message: 'is needed beside register_type' }
+
 /** What was read, what happened and who did what: newest first, a page at a time. */
 export function historyRoutes(app: SidecarApp, { services }: RouteContext): void {
   const tags = ['history']
@@ -53,7 +58,7 @@ export function historyRoutes(app: SidecarApp, { services }: RouteContext): void
       schema: {
         tags,
         summary: 'Readings, newest first',
-        querystring: z.object({ ...readingFilter, ...paging }),
+        querystring: z.object({ ...readingFilter, ...paging }).refine(namesBlock, BLOCK_UNNAMED),
         response: answers({ 200: pageOf(readingSchema) }),
       },
     },
@@ -65,10 +70,13 @@ export function historyRoutes(app: SidecarApp, { services }: RouteContext): void
     {
       schema: {
         tags,
-        summary: 'Average, least, greatest and last value per interval or day',
+        summary: 'Average, least, greatest and last value of a point per interval or day, oldest first',
+        description: 'At most 1,000 buckets; those without a number are left out.',
         querystring: z.object({
-          ...readingFilter,
-          limit: queryInteger(1, MAX_PAGE).default(100),
+          device_id: deviceIdSchema,
+          point: plainText(1, 100),
+          from: queryTime.describe('Inclusive'),
+          to: queryTime.optional().describe('Exclusive; now by default'),
           bucket: z
             .string()
             .regex(/^(day|[1-9]\d{0,5}[smh])$/)
@@ -79,9 +87,16 @@ export function historyRoutes(app: SidecarApp, { services }: RouteContext): void
       },
     },
     async (request) => {
-      const { bucket, tz, ...query } = request.query
+      const { device_id, point, from, to, bucket, tz } = request.query
       const buckets = present(readings().buckets?.bind(readings()), 'buckets of readings')
-      return buckets({ ...queryOf(query), bucket: bucket === 'day' ? 'day' : widthOf(bucket), tz })
+      return buckets({
+        device_id,
+        point,
+        from: Date.parse(from),
+        ...(to === undefined ? {} : { to: Date.parse(to) }),
+        bucket: bucket === 'day' ? 'day' : widthOf(bucket),
+        tz,
+      })
     },
   )
 
@@ -93,7 +108,7 @@ export function historyRoutes(app: SidecarApp, { services }: RouteContext): void
       schema: {
         tags,
         summary: 'Readings as CSV, newest first, as a stream',
-        querystring: z.object(readingFilter),
+        querystring: z.object(readingFilter).refine(namesBlock, BLOCK_UNNAMED),
         response: answers({ 200: { description: 'CSV', content: { 'text/csv': { schema: z.string() } } } }),
       },
     },

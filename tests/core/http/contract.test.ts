@@ -416,7 +416,7 @@ test('what this installation does not have answers with a stable code', async (c
     '/api/admin/dead',
     '/api/admin/keys',
     '/api/readings.csv',
-    '/api/readings/buckets?bucket=1h',
+    '/api/readings/buckets?device_id=meter-1&point=level&from=2026-01-01T00:00:00Z&bucket=1h',
   ]) {
     await refused(sidecar.get(path), 503, 'DATABASE_UNAVAILABLE')
   }

@@ -1,5 +1,6 @@
 import type {
   AuditView,
+  BucketQuery,
   DeadLetterView,
   EventView,
   ReadingQuery,
@@ -10,12 +11,12 @@ import { RouteMQError } from '../../../core/support/errors.js'
 import { keyStore, type Plant, type PlantOptions, plant } from './fake-services.js'
 
 export interface FullPlant extends Plant {
-  readonly queries: ReadingQuery[]
+  readonly queries: (ReadingQuery | BucketQuery)[]
 }
 
 /** A product with every optional part, so that every path has a success to answer with. */
 export function fullPlant(overrides: PlantOptions = {}): FullPlant {
-  const queries: ReadingQuery[] = []
+  const queries: (ReadingQuery | BucketQuery)[] = []
   const rows: ReadingView[] = Array.from({ length: 2_500 }, (_, index) => ({
     device_id: index === 0 ? '=cmd' : 'meter-1',
     point: 'level',
@@ -85,6 +86,7 @@ export function fullPlant(overrides: PlantOptions = {}): FullPlant {
         return [
           {
             start: '2026-01-01T00:00:00.000Z',
+            end: '2026-01-01T00:15:00.000Z',
             device_id: 'meter-1',
             point: 'level',
             count: 2,

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { get, type IncomingMessage } from 'node:http'
 import { test } from 'node:test'
 import { RouteMQError } from '../../../core/support/errors.js'
 import { fullPlant } from './full-plant.js'
@@ -31,6 +33,7 @@ test('readings come a page at a time, filters as asked for', async (context) => 
     'min=0x1',
     'device_id=a/b',
     'cursor=',
+    'register_type=input',
   ]) {
     assert.equal((await sidecar.get(`/api/readings?${query}`)).status, 422, query)
   }
@@ -56,18 +59,28 @@ test('a NUL, which no database takes, is refused wherever a text becomes part of
   assert.deepEqual([key.status, polling.status], [422, 422])
 })
 
+const ISO = '2026-01-01T00:00:00.000Z'
+const BUCKETS = '/api/readings/buckets?device_id=meter-1&point=level&from=2026-01-01T00:00:00Z'
+
 test('buckets take a width or a day in a time zone', async (context) => {
   const services = fullPlant()
   const sidecar = await start(context, { services })
-  assert.equal((await sidecar.get('/api/readings/buckets?bucket=15m')).body[0].avg, 1.5)
-  await sidecar.get('/api/readings/buckets?bucket=day&tz=Europe/Berlin&point=level')
+  const to = '2026-01-02T00:00:00%2b01:00'
+  assert.equal((await sidecar.get(`${BUCKETS}&bucket=15m`)).body[0].avg, 1.5)
+  await sidecar.get(`${BUCKETS}&to=${to}&bucket=day&tz=Europe/Berlin`)
+  const asked = { device_id: 'meter-1', point: 'level', from: Date.UTC(2026, 0, 1) }
   assert.deepEqual(services.queries, [
-    { limit: 100, bucket: 900_000, tz: 'UTC' },
-    { limit: 100, point: 'level', bucket: 'day', tz: 'Europe/Berlin' },
+    { ...asked, bucket: 900_000, tz: 'UTC' },
+    { ...asked, to: Date.UTC(2026, 0, 1, 23), bucket: 'day', tz: 'Europe/Berlin' },
   ])
   for (const query of ['', 'bucket=0m', 'bucket=1d', 'bucket=day&tz=Mars/Olympus', 'bucket=-1h']) {
-    assert.equal((await sidecar.get(`/api/readings/buckets?${query}`)).status, 422, query)
+    assert.equal((await sidecar.get(`${BUCKETS}&${query}`)).status, 422, query)
   }
+  const { body } = await sidecar.get('/api/readings/buckets?bucket=15m')
+  assert.deepEqual(
+    body.errors.map(({ field }: { field: string }) => field),
+    ['device_id', 'point', 'from'],
+  )
 })
 
 test('CSV is all pages as one stream, and nothing in it is a formula', async (context) => {
@@ -82,9 +95,36 @@ test('CSV is all pages as one stream, and nothing in it is a formula', async (co
   assert.equal(lines[2], '2023-11-14T22:13:19.999Z,meter-1,level,-5,good')
   assert.equal(lines[3], '2023-11-14T22:13:19.998Z,meter-1,level,9007199254740993,good')
   assert.deepEqual(
-    services.queries.map(({ cursor }) => cursor),
+    services.queries.map((query) => ('cursor' in query ? query.cursor : undefined)),
     [undefined, '1000', '2000'],
   )
+})
+
+test('a CSV whose reader went away asks the database for no further page', async (context) => {
+  let asked = 0
+  let give = () => {}
+  const mayGive = new Promise<void>((resolve) => {
+    give = resolve
+  })
+  const page = async () => {
+    asked += 1
+    if (asked > 1) await mayGive
+    const reading = { device_id: 'meter-1', point: 'level', value: asked, quality: 'good', timestamp: ISO }
+    return { items: [reading], next: String(asked) }
+  }
+  const sidecar = await start(context, { services: fullPlant({ readings: { page } }) })
+  const request = get(`${sidecar.url}/api/readings.csv`)
+  const [response] = (await once(request, 'response')) as [IncomingMessage]
+  const [text] = await once(response, 'data')
+  assert.match(String(text), /^timestamp,.*\n.*,meter-1,level,1,good\n$/)
+  response.on('error', () => {})
+  request.destroy()
+  // Later connections that are answered and closed: by then the sidecar has seen that the first is gone.
+  for (let count = 0; count < 5; count += 1) await sidecar.get('/live')
+  assert.equal(asked, 2)
+  give()
+  for (let count = 0; count < 5; count += 1) await sidecar.get('/live')
+  assert.equal(asked, 2)
 })
 
 test('a database that is away is a problem document, also where a stream was wanted', async (context) => {
@@ -94,7 +134,7 @@ test('a database that is away is a problem document, also where a stream was wan
     const { status, headers, body } = await sidecar.get(path)
     assert.deepEqual([status, body.code, headers['retry-after']], [503, 'DATABASE_UNAVAILABLE', '1'], path)
   }
-  assert.equal((await sidecar.get('/api/readings/buckets?bucket=1h')).body.code, 'NOT_AVAILABLE')
+  assert.equal((await sidecar.get(`${BUCKETS}&bucket=1h`)).body.code, 'NOT_AVAILABLE')
 })
 
 test('events and audit are pages, dead letters and workers are steered', async (context) => {

@@ -69,6 +69,92 @@ test('what is no HTTP gets a problem document and a closed connection', async (c
   assert.match(noHost, /^HTTP\/1\.1 403 [\s\S]*HOST_REFUSED/)
 })
 
+test('a connection that never says anything is closed', async (context) => {
+  const sidecar = await start(context, { timeouts: { headersMs: 100, requestMs: 300 } })
+  assert.match(await raw(sidecar.port, () => {}), /^(HTTP\/1\.1 408 |$)/)
+})
+
+test('no request hides in another one: what follows is read by its length, or not at all', async (context) => {
+  const services = plant()
+  const sidecar = await start(context, { services })
+  const body = JSON.stringify({ address: 1, value: 1 })
+  const json = `host: localhost\r\ncontent-type: application/json\r\n`
+  const hidden = `POST ${WRITE} HTTP/1.1\r\n${json}content-length: ${body.length}\r\n\r\n${body}`
+  const head = `POST /api/devices/nobody/write HTTP/1.1\r\n${json}`
+  const refused = {
+    'two lengths': `${head}content-length: 0\r\ncontent-length: ${hidden.length}\r\n\r\n${hidden}`,
+    'a length of two numbers': `${head}content-length: 0, ${hidden.length}\r\n\r\n${hidden}`,
+    'a length with a sign': `${head}content-length: +${hidden.length}\r\n\r\n${hidden}`,
+    'length and chunks': `${head}content-length: ${hidden.length}\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n${hidden}`,
+    'chunks that are not the last coding': `${head}transfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n${hidden}`,
+    'a coding that is none': `${head}transfer-encoding: xchunked\r\n\r\n0\r\n\r\n${hidden}`,
+    'a space before the colon': `${head}transfer-encoding : chunked\r\n\r\n0\r\n\r\n${hidden}`,
+    'a folded header': `${head}x: y\r\n content-length: 0\r\n\r\n${hidden}`,
+    'a line that ends with CR alone': `${head}x: y\rcontent-length: 0\r\n\r\n${hidden}`,
+    'a size of a chunk that overflows': `${head}transfer-encoding: chunked\r\n\r\n1ffffffffffffffff\r\n${hidden}`,
+    'a NUL in a header': `${head}x: a\u0000b\r\n\r\n${hidden}`,
+  }
+  for (const [what, bytes] of Object.entries(refused)) {
+    const answer = await raw(sidecar.port, (socket) => socket.write(bytes))
+    assert.match(answer, /^HTTP\/1\.1 400 /, what)
+    assert.equal(answer.match(/HTTP\/1\.1 /g)?.length, 1, `${what}: one answer, and the connection is closed`)
+  }
+  // The body of a GET is a body, whatever stands in it.
+  const inside = await raw(sidecar.port, (socket) =>
+    socket.write(
+      `GET /live HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${hidden.length}\r\n\r\n${hidden}` +
+        'GET /ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n',
+    ),
+  )
+  assert.equal(inside.match(/HTTP\/1\.1 200 /g)?.length, 2, inside)
+  assert.deepEqual(services.asked, [])
+})
+
+test('a whole URL as target does not smuggle in a foreign host', async (context) => {
+  const sidecar = await start(context)
+  const ask = (target: string, host: string) =>
+    raw(sidecar.port, (socket) => socket.write(`GET ${target} HTTP/1.1\r\nhost: ${host}\r\nconnection: close\r\n\r\n`))
+  assert.match(await ask('http://evil.example/health', 'localhost'), /^HTTP\/1\.1 403 [\s\S]*HOST_REFUSED/)
+  assert.match(await ask('http://localhost@evil.example/health', 'localhost'), /^HTTP\/1\.1 403 /)
+  assert.match(await ask(`http://localhost:${sidecar.port}/health`, 'evil.example'), /^HTTP\/1\.1 403 /)
+  assert.match(await ask(`http://localhost:${sidecar.port}/health`, 'localhost'), /^HTTP\/1\.1 200 /)
+  for (const host of ['localhost.', '127.0.0.1.', 'LOCALHOST:80', '[::1]', '[0:0:0:0:0:0:0:1]:8000', '127.255.0.1'])
+    assert.match(await ask('/health', host), /^HTTP\/1\.1 200 /, host)
+  for (const host of [
+    'localhost..',
+    'localhost.evil.example',
+    'evil.example.',
+    '[::2]',
+    '::1',
+    '0.0.0.0',
+    '127.0.0.1:80@evil',
+    '2130706433',
+    '0x7f.1',
+    'localhost:99999999',
+    '127.1',
+  ])
+    assert.match(await ask('/health', host), /^HTTP\/1\.1 40[03] /, host)
+})
+
+test('wrong keys count by the address of the connection, whatever a header says of it', async (context) => {
+  const sidecar = await start(context, { config: { apiKeys: ['one'], rateLimit: { max: 5, windowMs: 60_000 } } })
+  const statuses: number[] = []
+  for (let count = 0; count < 12; count += 1) {
+    const { status } = await sidecar.get('/api/devices', {
+      headers: {
+        'x-api-key': `guess-${count}`,
+        'x-forwarded-for': `10.0.0.${count}`,
+        'x-real-ip': `10.0.1.${count}`,
+        forwarded: `for=10.0.2.${count}`,
+        'x-client-ip': `10.0.3.${count}`,
+      },
+    })
+    statuses.push(status)
+  }
+  assert.deepEqual(statuses, [...Array<number>(10).fill(401), 429, 429])
+  assert.equal((await sidecar.get('/api/devices', bearer('one'))).status, 200, 'a good key is not held up by them')
+})
+
 test('each client has its own limit, wrong keys count by address, the run token is free', async (context) => {
   const sidecar = await start(context, { config: { apiKeys: ['one', 'two'], rateLimit: { max: 5, windowMs: 60_000 } } })
   const statuses: number[] = []
@@ -101,6 +187,24 @@ test('other origins get nothing by default, and the named ones only when named',
   const answer = await open.get('/api/devices', { headers: { origin: 'https://board.example', 'x-api-key': 'k' } })
   assert.deepEqual([answer.status, answer.headers['access-control-allow-origin']], [200, 'https://board.example'])
   assert.equal(answer.headers['access-control-allow-credentials'], undefined)
+})
+
+test('with CORS on, a page may change things too, and unknown paths are still unknown', async (context) => {
+  const origin = 'https://board.example'
+  const sidecar = await start(context, { config: { apiKeys: ['k'], corsOrigins: [origin] } })
+  const preflight = await sidecar.send('OPTIONS', '/api/admin/devices/meter-1', undefined, {
+    headers: { origin, 'access-control-request-method': 'PUT', 'access-control-request-headers': 'x-api-key' },
+  })
+  const allowed = (name: string) => String(preflight.headers[`access-control-allow-${name}`])
+  assert.deepEqual([preflight.status, allowed('headers')], [204, 'x-api-key'])
+  assert.deepEqual(allowed('methods').split(', '), ['GET', 'HEAD', 'POST', 'PUT', 'DELETE'])
+  const key = { headers: { origin, 'x-api-key': 'k' } }
+  const unknown = await sidecar.get('/api/nothing', key)
+  assert.deepEqual([unknown.status, unknown.body.code], [404, 'ROUTE_NOT_FOUND'])
+  const wrong = await sidecar.send('PUT', '/api/devices', {}, key)
+  assert.deepEqual([wrong.status, wrong.headers.allow], [405, 'GET, HEAD'])
+  const bare = await sidecar.send('OPTIONS', '/api/nothing')
+  assert.deepEqual([bare.status, bare.text, bare.headers.allow], [204, '', undefined])
 })
 
 test('every answer carries the safe headers and a request id, also those that say no', async (context) => {

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { get } from 'node:http'
-import { connect } from 'node:net'
+import { createServer, get } from 'node:http'
+import { type AddressInfo, connect } from 'node:net'
 import { test } from 'node:test'
+import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { createKey } from '../../../core/http/keys.js'
 import type { LiveEvent } from '../../../core/http/services.js'
 import { type Clock, systemClock } from '../../../core/support/clock.js'
+import { bearer } from './client.js'
 import { keyStore, plant } from './fake-services.js'
 import { start } from './started.js'
 
@@ -105,32 +107,41 @@ test('a stream ends when the key it was opened with is revoked, and beats until 
   await until(() => listeners.size === 0)
 })
 
-test('a reader that left while its key was looked up leaves nothing behind', async (context) => {
+test('a reader that left while its token was checked leaves nothing behind', async (context) => {
   const { live, listeners } = feed()
-  const made = createKey({ name: 'board', scope: 'read' }, Date.now())
-  const keys = keyStore([made.record])
-  let found = () => {}
-  const asked = new Promise<void>((tell) => {
-    keys.find = () =>
-      new Promise((resolve) => {
-        found = () => resolve(made.record)
-        tell()
-      })
+  const { publicKey, privateKey } = await generateKeyPair('RS256', { extractable: true })
+  const keys = JSON.stringify({ keys: [{ ...(await exportJWK(publicKey)), kid: 'one' }] })
+  let answer = () => {}
+  const mayAnswer = new Promise<void>((resolve) => {
+    answer = resolve
   })
+  const keySet = createServer(async (_request, response) => {
+    await mayAnswer
+    response.setHeader('content-type', 'application/json').end(keys)
+  })
+  const asked = once(keySet, 'request')
+  await new Promise<void>((resolve) => keySet.listen(0, '127.0.0.1', resolve))
+  context.after(() => keySet.close())
   let opened = 0
   const counted = (listener: (event: LiveEvent) => void) => {
     opened += 1
     return live(listener)
   }
-  const sidecar = await start(context, { services: plant({ live: counted, keys }) })
+  const jwksUrl = `http://127.0.0.1:${(keySet.address() as AddressInfo).port}`
+  const sidecar = await start(context, { services: plant({ live: counted }), config: { jwt: { jwksUrl } } })
+  const token = await new SignJWT({ sub: 'board', scope: 'read' })
+    .setProtectedHeader({ alg: 'RS256', kid: 'one' })
+    .setExpirationTime('1m')
+    .sign(privateKey)
   const socket = connect(sidecar.port, '127.0.0.1')
-  socket.write(`GET /api/stream HTTP/1.1\r\nhost: localhost\r\nx-api-key: ${made.key}\r\n\r\n`)
+  socket.write(`GET /api/stream HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer ${token}\r\n\r\n`)
   await asked
   socket.destroy()
   // A later connection that is answered and closed: by then the sidecar has seen that the first is gone.
   for (let count = 0; count < 5; count += 1) await sidecar.get('/live')
-  found()
-  await sidecar.get('/live')
+  answer()
+  // One that needs the same keys: by then the first has been let in.
+  assert.equal((await sidecar.get('/health', bearer(token))).status, 200)
   assert.deepEqual([opened, listeners.size], [0, 0])
 })
 
