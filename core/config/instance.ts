@@ -3,6 +3,8 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 const NAME = /^[A-Za-z0-9_.-]{1,64}$/
+/** Ids that could not be kept: a later generation of the configuration goes on with the same. */
+const lasting = new Map<string, string>()
 
 /**
  * The random id of this installation, kept in `<dataDir>/instance` so that sessions at the broker are found again.
@@ -12,6 +14,8 @@ export function instanceId(dataDir: string, keep: boolean, warn: (sentence: stri
   const path = join(dataDir, 'instance')
   const kept = read(path)
   if (kept !== undefined) return kept
+  const known = lasting.get(path)
+  if (known !== undefined) return known
   const fresh = randomBytes(4).toString('hex')
   if (!keep) return fresh
   try {
@@ -23,6 +27,7 @@ export function instanceId(dataDir: string, keep: boolean, warn: (sentence: stri
     const code = (error as NodeJS.ErrnoException).code
     const theirs = code === 'EEXIST' ? read(path) : undefined
     if (theirs !== undefined) return theirs
+    lasting.set(path, fresh)
     warn(`The instance id could not be kept in ${path} (${code}); sessions at the broker are lost with this process.`)
     return fresh
   }

@@ -15,6 +15,12 @@ export const matching = (pattern: RegExp, want: string): Kind<string> => ({
   parse: (value) => (pattern.test(value) ? value : undefined),
 })
 
+/** An address of the web. */
+export const url = (want: string): Kind<string> => ({
+  want,
+  parse: (value) => (/^https?:\/\/[^\s/]+\S*$/.test(value) && URL.canParse(value) ? value : undefined),
+})
+
 export const integer = (min: number, max: number): Kind<number> => ({
   want: max === Number.MAX_SAFE_INTEGER ? `an integer of at least ${min}` : `an integer from ${min} to ${max}`,
   parse(value) {

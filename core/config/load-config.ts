@@ -57,7 +57,7 @@ export function loadConfig(options: LoadConfigOptions): LoadedConfig {
   const { sources, retired } = readSources(root, env, mistakes)
   if (retired.length > 0) warnings.push(`${retired.join(', ')} in .env: known from elsewhere, without effect here.`)
   const found = resolveSettings(sources, mistakes, warnings)
-  const resolved = options.held === undefined ? found : holdBack(found, options.held)
+  const resolved = options.held === undefined ? found : holdBack(found, options.held, flags)
   const { values, origins } = resolved
 
   const production = values.nodeEnv === 'production'

@@ -1,3 +1,5 @@
+import { effectOf } from './effect.js'
+import type { ConfigFlags } from './load-config.js'
 import { MASK, type Mistakes, maskUrl } from './mistakes.js'
 import { SETTINGS, type Setting, type SettingKey } from './settings.js'
 import type { Found, Origin, Source } from './sources.js'
@@ -67,11 +69,11 @@ function differ(secret: boolean, won: Found, lost: Found): string {
 }
 
 /** The new settings, but with those that need a restart as they are in the running product. */
-export function holdBack(fresh: Resolved, running: Resolved): Resolved {
+export function holdBack(fresh: Resolved, running: Resolved, flags: ConfigFlags): Resolved {
   const values: Record<string, unknown> = { ...fresh.values }
   const origins = new Map(fresh.origins)
-  for (const [key, { effect }] of Object.entries(SETTINGS) as [SettingKey, Setting<unknown>][]) {
-    if (effect !== 'restart') continue
+  for (const key of Object.keys(SETTINGS) as SettingKey[]) {
+    if (effectOf(key, running.values, fresh.values, flags) !== 'restart') continue
     values[key] = running.values[key]
     const origin = running.origins.get(key)
     if (origin === undefined) origins.delete(key)

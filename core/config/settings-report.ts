@@ -1,3 +1,4 @@
+import { effectOf } from './effect.js'
 import type { ConfigFlags } from './load-config.js'
 import { MASK, maskUrl } from './mistakes.js'
 import type { Resolved, Values } from './resolve.js'
@@ -35,8 +36,8 @@ export interface SettingChange {
   readonly effect: Effect
 }
 
-export function changedSettings(before: Values, after: Values): readonly SettingChange[] {
+export function changedSettings(before: Values, after: Values, flags: ConfigFlags = {}): readonly SettingChange[] {
   return (Object.entries(SETTINGS) as [SettingKey, Setting<unknown>][])
     .filter(([key]) => JSON.stringify(before[key]) !== JSON.stringify(after[key]))
-    .map(([, { path, names, effect }]) => ({ path, name: names[0], effect }))
+    .map(([key, { path, names }]) => ({ path, name: names[0], effect: effectOf(key, before, after, flags) }))
 }

@@ -143,10 +143,19 @@ export class DotenvMirror {
     this.#env = env
   }
 
-  /** Takes what `.env` says now; what it no longer says goes. */
-  refresh(): void {
-    const values = readDotenv(this.#root, new Mistakes())
-    for (const name of this.#own) if (!(name in values)) delete this.#env[name]
+  /** Takes what `.env` says now; what it no longer says goes. Returns what takes that back. */
+  refresh(): () => void {
+    const before = Object.fromEntries([...this.#own].map((name) => [name, this.#env[name] ?? '']))
+    this.#take(readDotenv(this.#root, new Mistakes()))
+    return () => this.#take(before)
+  }
+
+  #take(values: Readonly<Record<string, string>>): void {
+    for (const name of this.#own) {
+      if (name in values) continue
+      delete this.#env[name]
+      this.#own.delete(name)
+    }
     for (const [name, value] of Object.entries(values)) {
       if (name in this.#env && !this.#own.has(name)) continue
       this.#env[name] = value

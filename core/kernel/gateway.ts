@@ -3,6 +3,7 @@ import type { Logger } from '../observability/logger.js'
 import type { Tracing } from '../observability/tracing.js'
 import type { Clock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
+import type { Supervisor } from '../workers/supervisor.js'
 import type { TakeLine } from '../workers/worker-lines.js'
 import { loadDispatcher, loadPlant } from './application.js'
 import type { Product } from './assembly.js'
@@ -37,6 +38,8 @@ export class Gateway {
   /** The generation in force. */
   #config: Config
   #crew: Crew | undefined
+  /** Worker processes, and the slots shared routes are dealt over, as they were before the change of generation under way. */
+  #crewBefore: { readonly slots: number; readonly pids: ReadonlyMap<string, number | undefined> } | undefined
 
   constructor(options: GatewayOptions) {
     this.#options = options
@@ -75,21 +78,38 @@ export class Gateway {
     return this.#stopping
   }
 
-  /** Takes the next generation of the configuration; resolves when it holds everywhere. */
+  /**
+   * Takes the next generation of the configuration; resolves when it holds everywhere. Where it rejects, some parts may have
+   * it already: {@link takeBack}.
+   */
   async apply(config: Config, restartWorkers: boolean): Promise<void> {
     await this.start()
     if (this.#stopping !== undefined) return
     const before = this.#config
+    const supervisor = this.#crew?.supervisor
+    this.#crewBefore = supervisor && { slots: supervisor.slots, pids: pidsOf(supervisor) }
     this.#config = config
     await this.#started.applyLive(config)
-    const supervisor = this.#crew?.supervisor
-    if (!restartWorkers) return
-    if (supervisor === undefined || config.workers.slots === 0) {
-      throw new RouteMQError('CONFIG_INVALID', 'without worker processes, before or after, this needs a restart')
-    }
+    // Without worker processes nothing is left to workers; what would be, waits for the next start.
+    if (!restartWorkers || supervisor === undefined) return
     const deadlineMs = config.app.shutdownMs
     if (config.workers.slots !== before.workers.slots) await supervisor.scale(config.workers.slots, deadlineMs)
     await supervisor.restart(undefined, deadlineMs)
+  }
+
+  /** Goes back to a generation that was in force before one that not all parts could take; workers that kept it stay. */
+  async takeBack(config: Config): Promise<void> {
+    if (this.#stopping !== undefined || this.#product === undefined) return
+    this.#config = config
+    await this.#product.applyLive(config)
+    const supervisor = this.#crew?.supervisor
+    const before = this.#crewBefore
+    if (supervisor === undefined || before === undefined) return
+    const deadlineMs = config.app.shutdownMs
+    if (supervisor.slots !== before.slots) await supervisor.scale(before.slots, deadlineMs)
+    for (const [name, pid] of pidsOf(supervisor)) {
+      if (pid !== before.pids.get(name)) await supervisor.restart(name, deadlineMs)
+    }
   }
 
   async #start(): Promise<void> {
@@ -134,4 +154,8 @@ export class Gateway {
       details: { pid: other.pid },
     })
   }
+}
+
+function pidsOf(supervisor: Supervisor): ReadonlyMap<string, number | undefined> {
+  return new Map(supervisor.reports().map(({ name, pid }) => [name, pid]))
 }

@@ -19,6 +19,8 @@ export interface ReloadOptions {
   readonly dotenv: DotenvMirror
   /** Takes the next generation; `restartWorkers` where something changed that only new workers see. */
   readonly apply: (config: Config, restartWorkers: boolean) => Promise<void>
+  /** Where `apply` failed: brings the parts that it reached back to the generation that was in force. */
+  readonly takeBack: (config: Config) => Promise<void>
   readonly logger: Logger
   readonly clock: Clock
 }
@@ -31,7 +33,7 @@ export class Reload {
   readonly #options: ReloadOptions
   readonly #onSignal = () => void this.reload('SIGHUP')
   #inForce: LoadedConfig
-  /** A generation that was begun and did not get everywhere; the next reload carries all parts to one again. */
+  /** A generation that did not get everywhere and could not be taken back; the next reload carries all parts to one again. */
   #torn: { readonly restartWorkers: boolean } | undefined
   #watchers: FSWatcher[] = []
   #cancelSettle: (() => void) | undefined
@@ -65,11 +67,11 @@ export class Reload {
 
   async #reload(reason: string): Promise<void> {
     if (this.#stopped) return
-    const { root, env, flags, dotenv, apply, logger } = this.#options
+    const { root, env, flags, dotenv, logger } = this.#options
     const before = this.#inForce
     try {
       const fresh = loadConfig({ root, env, flags })
-      const changes = changedSettings(before.values, fresh.values)
+      const changes = changedSettings(before.values, fresh.values, flags)
       for (const warning of fresh.warnings) if (!before.warnings.includes(warning)) logger.warn({ reason }, warning)
       if (changes.length === 0 && this.#torn === undefined) {
         logger.info({ reason }, 'configuration read again: nothing changed')
@@ -77,14 +79,11 @@ export class Reload {
       }
       // What needs a restart stays as it is, so that all parts go on with one and the same configuration.
       const next = loadConfig({ root, env, flags, held: before.resolved })
-      dotenv.refresh()
+      const restoreEnv = dotenv.refresh()
       const named = namesByEffect(changes)
       const restartWorkers = this.#torn?.restartWorkers === true || changes.some(({ effect }) => effect === 'workers')
       logger.info({ reason, ...named }, sentenceOf(named) || 'the configuration is applied once more')
-      this.#torn = { restartWorkers }
-      await apply(next.config, restartWorkers)
-      this.#inForce = next
-      this.#torn = undefined
+      await this.#apply(next, restartWorkers, restoreEnv)
       if (restartWorkers) logger.info({ reason }, 'all workers run with the new configuration')
     } catch (error) {
       logger.error(
@@ -96,6 +95,26 @@ export class Reload {
     } finally {
       // A file that was replaced is a new file to its watcher.
       if (!this.#stopped) this.#watch()
+    }
+  }
+
+  /** Everywhere or, where a part cannot take it, nowhere. */
+  async #apply(next: LoadedConfig, restartWorkers: boolean, restoreEnv: () => void): Promise<void> {
+    const { apply, takeBack, logger } = this.#options
+    this.#torn = { restartWorkers }
+    try {
+      await apply(next.config, restartWorkers)
+      this.#inForce = next
+      this.#torn = undefined
+    } catch (error) {
+      restoreEnv()
+      try {
+        await takeBack(this.#inForce.config)
+        this.#torn = undefined
+      } catch (second) {
+        logger.error({ error: toErrorShape(second) }, 'what had taken the new configuration could not be brought back')
+      }
+      throw error
     }
   }
 

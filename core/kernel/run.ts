@@ -73,6 +73,10 @@ export async function runGateway({ root, flags }: RunOptions): Promise<number> {
         setLevel(logger, next.log.level)
         await gateway.apply(next, restartWorkers)
       },
+      takeBack: async (before) => {
+        setLevel(logger, before.log.level)
+        await gateway.takeBack(before)
+      },
       logger,
       clock: systemClock,
     })

@@ -10,6 +10,13 @@ import { RestClient } from './support/rest-client.js'
 const OLD = 'old-key-of-sixteen'
 const NEW = 'new-key-of-sixteen'
 
+/** Code of the application that does not load with every `.env`. */
+const PICKY = `import { Router } from 'routemq'
+
+if (process.env.LINE === 'none') throw new Error('there is no such line')
+export default new Router()
+`
+
 describe('the configuration changes while the product runs', () => {
   let project: ReturnType<typeof makeProject>
   let product: Product
@@ -46,7 +53,7 @@ describe('the configuration changes while the product runs', () => {
   }
 
   before(async () => {
-    project = makeProject()
+    project = makeProject({ 'routers/picky.ts': PICKY })
     writeEnv()
     product = await Product.start(project.root)
   })
@@ -125,6 +132,26 @@ describe('the configuration changes while the product runs', () => {
     assert.equal((await product.fetch('/ready')).status, 200)
     await asked(NEW).get('/api/devices')
     await logged(/"level":"debug".*"path":"\/api\/devices"/, from)
+  })
+
+  test('what workers cannot take is taken back everywhere, and taken when it is mended', async () => {
+    const old = await pids()
+    const from = product.text.length
+    const before = { ...env }
+    Object.assign(env, { LINE: 'none', MQTT_ACK_HOLD: '4s', HTTP_API_KEYS: OLD })
+    writeEnv()
+    const line = await logged(/was not taken; what was in force before stays in force/, from)
+    assert.match(JSON.stringify(line), /WORKER_LOST/)
+    assert.equal((await asked(OLD).get('/api/devices')).status, 401)
+    assert.equal((await asked(NEW).get('/api/devices')).status, 200)
+    assert.equal((await product.fetch('/ready')).status, 200, 'the worker that could not start is back')
+    const fresh = await pids()
+    assert.equal(fresh.filter((pid) => old.includes(pid)).length, old.length - 1, 'the others were left alone')
+    const mended = product.text.length
+    Object.assign(env, before, { LINE: '7', MQTT_ACK_HOLD: '4s' })
+    writeEnv()
+    await logged(/all workers run with the new configuration/, mended)
+    for (const pid of await pids()) assert.ok(!fresh.includes(pid), `${pid} is a new process`)
   })
 
   test('what needs a restart is named and stays as it is', async () => {

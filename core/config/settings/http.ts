@@ -1,4 +1,4 @@
-import { bytes, flag, isOrigin, list, matching, port, rate, text } from '../kinds.js'
+import { bytes, flag, isOrigin, list, matching, port, rate, text, url } from '../kinds.js'
 import { GIB, KIB, MIB, setting } from '../setting.js'
 
 /** The sidecar. */
@@ -44,7 +44,7 @@ export const HTTP_SETTINGS = {
   httpJwksUrl: setting({
     path: 'http.jwt.jwks_url',
     names: ['HTTP_JWKS_URL'],
-    kind: matching(/^https?:\/\/[^\s/]+/, 'http:// or https://'),
+    kind: url('http:// or https://'),
     effect: 'live',
     about: 'Address of the public keys of tokens signed with RS256.',
   }),

@@ -1,4 +1,4 @@
-import { list, matching, text } from '../kinds.js'
+import { list, text, url } from '../kinds.js'
 import { setting } from '../setting.js'
 
 /** Traces; the names are those of OpenTelemetry. */
@@ -6,7 +6,7 @@ export const TRACE_SETTINGS = {
   traceEndpoint: setting({
     path: 'trace.endpoint',
     names: ['OTEL_EXPORTER_OTLP_ENDPOINT'],
-    kind: matching(/^https?:\/\/[^\s/]+/, 'http://host:4318 or https://'),
+    kind: url('http://host:4318 or https://'),
     about: 'Where traces go (OTLP over HTTP, `/v1/traces` below this address); unset: none are made.',
   }),
   traceHeaders: setting({

@@ -388,6 +388,17 @@ test('changed settings say what each needs', (t) => {
     ['workers.slots workers', 'mqtt.broker restart', 'poller.interval_seconds live', 'http.port restart'],
   )
   assert.deepEqual(changedSettings(before, before), [])
+  const slots = (from: string | undefined, to: string, flag?: number) =>
+    changedSettings(
+      load(t, from === undefined ? {} : { ROUTEMQ_WORKERS: from }).values,
+      load(t, { ROUTEMQ_WORKERS: to }).values,
+      flag === undefined ? {} : { workers: flag },
+    ).map(({ effect }) => effect)
+  assert.deepEqual(
+    [slots('2', '3'), slots('2', '0'), slots('0', '2'), slots('2', '3', 4), slots(undefined, '2')],
+    [['workers'], ['restart'], ['restart'], ['restart'], []],
+    'to work with or without worker processes, or with another number than a flag says, takes a start',
+  )
   const { config } = load(t, env, {}, { held: running.resolved })
   assert.deepEqual(
     [config.workers.slots, config.poller.intervalMs, config.http.port, config.mqtt.url],

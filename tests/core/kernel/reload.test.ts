@@ -11,8 +11,12 @@ import { silentLogger } from '../../../core/observability/logger.js'
 import { systemClock } from '../../../core/support/clock.js'
 
 type Apply = (config: Config, restartWorkers: boolean) => Promise<void>
+interface SetUp {
+  readonly takeBack?: (config: Config) => Promise<void>
+  readonly workers?: number
+}
 
-function setUp(t: TestContext, apply: Apply) {
+function setUp(t: TestContext, apply: Apply, { takeBack = async () => {}, workers = 2 }: SetUp = {}) {
   const root = mkdtempSync(join(tmpdir(), 'routemq-reload-'))
   t.after(() => rmSync(root, { recursive: true, force: true }))
   // Kept as a secret store keeps it: the file is a link into a folder that is a link itself.
@@ -25,21 +29,86 @@ function setUp(t: TestContext, apply: Apply) {
   put('first-key', 'v1')
   symlinkSync(join('..data', 'keys'), join(root, 'keys'))
   const env = { ROUTEMQ_API_KEYS_FILE: 'keys', ROUTEMQ_INSTANCE: 'test' }
-  const loaded = loadConfig({ root, env, flags: {} })
-  const dotenv = new DotenvMirror(root, {})
-  const reload = new Reload({ root, env, flags: {}, loaded, dotenv, apply, logger: silentLogger, clock: systemClock })
-  return { put, reload }
+  const flags = { workers }
+  const loaded = loadConfig({ root, env, flags })
+  const seenByApp: NodeJS.ProcessEnv = {}
+  const dotenv = new DotenvMirror(root, seenByApp)
+  dotenv.refresh()
+  const lines: { readonly facts: object; readonly sentence: string | undefined }[] = []
+  const keep = (facts: object, sentence?: string) => void lines.push({ facts, sentence })
+  const logger = { ...silentLogger, info: keep, warn: keep, error: keep }
+  const options = { root, env, flags, loaded, dotenv, apply, takeBack, logger, clock: systemClock }
+  const writeEnv = (text: string) => writeFileSync(join(root, '.env'), text)
+  return { put, reload: new Reload(options), writeEnv, seenByApp, lines }
 }
 
-test('a generation that did not get everywhere is applied again, also where the files went back meanwhile', async (t) => {
+test('a generation that a part cannot take is taken back everywhere, and tried again when it is read again', async (t) => {
+  const calls: string[] = []
+  let fails = true
+  const { put, reload, writeEnv, seenByApp, lines } = setUp(
+    t,
+    async ({ app }) => {
+      calls.push(`apply ${app.apiKeys}, the application sees ${seenByApp.LINE}`)
+      if (fails) throw new Error('a worker did not come up')
+    },
+    {
+      takeBack: async ({ app }) => {
+        calls.push(`back to ${app.apiKeys}, the application sees ${seenByApp.LINE}`)
+      },
+    },
+  )
+  put('second-key', 'v2')
+  writeEnv('LINE=7')
+  await reload.reload('test')
+  assert.match(lines.at(-1)!.sentence!, /was not taken; what was in force before stays in force/)
+  fails = false
+  await reload.reload('test')
+  await reload.reload('test')
+  assert.deepEqual(calls, [
+    'apply second-key, the application sees 7',
+    'back to first-key, the application sees undefined',
+    'apply second-key, the application sees 7',
+  ])
+  assert.match(lines.at(-1)!.sentence!, /nothing changed/)
+})
+
+test('without worker processes, what only new workers see waits for a restart, and the log level does not', async (t) => {
+  const applied: (readonly [readonly string[], string, boolean])[] = []
+  const { put, reload, writeEnv, lines } = setUp(
+    t,
+    async ({ app, log }, restartWorkers) => void applied.push([app.apiKeys, log.level, restartWorkers]),
+    { workers: 0 },
+  )
+  put('second-key', 'v2')
+  writeEnv('LOG_LEVEL=debug\nROUTEMQ_WORKERS=3\nHTTP_API_KEYS=key-of-sixteen-or-more')
+  await reload.reload('test')
+  assert.deepEqual(applied, [[['first-key'], 'debug', false]])
+  assert.deepEqual(lines.at(-1)!.facts, {
+    reason: 'test',
+    applied: ['HTTP_API_KEYS', 'LOG_LEVEL'],
+    workers: [],
+    needs_restart: ['ROUTEMQ_API_KEYS', 'ROUTEMQ_WORKERS'],
+  })
+})
+
+test('one that could not be taken back is applied again, also where the files went back meanwhile', async (t) => {
   const seen: (readonly [string, boolean])[] = []
   let fails = true
-  const { put, reload } = setUp(t, async ({ app }, restartWorkers) => {
-    seen.push([app.apiKeys.join(), restartWorkers])
-    if (fails) throw new Error('a worker did not come up')
-  })
+  const { put, reload, lines } = setUp(
+    t,
+    async ({ app }, restartWorkers) => {
+      seen.push([app.apiKeys.join(), restartWorkers])
+      if (fails) throw new Error('a worker did not come up')
+    },
+    {
+      takeBack: async () => {
+        throw new Error('nor did it with what was there before')
+      },
+    },
+  )
   put('second-key', 'v2')
   await reload.reload('test')
+  assert.match(lines.at(-1)!.sentence!, /did not get everywhere/)
   await reload.reload('test')
   put('first-key', 'v3')
   fails = false

@@ -1,0 +1,14 @@
+import type { ConfigFlags } from './load-config.js'
+import type { Values } from './resolve.js'
+import { type Effect, SETTINGS, type SettingKey } from './settings.js'
+
+/** What a setting needs so that its new value holds in a product that runs with `running`. */
+export function effectOf(key: SettingKey, running: Values, fresh: Values, flags: ConfigFlags): Effect {
+  const { effect }: { effect: Effect } = SETTINGS[key]
+  if (effect !== 'workers') return effect
+  const slots = flags.workers ?? running.workers
+  // All in one process: its route code is only new with a restart, and its log is the gateway's.
+  if (slots === 0) return key === 'logLevel' ? 'live' : 'restart'
+  // Without worker processes, or with their number given by a flag, the product runs in another way than it does now.
+  return key === 'workers' && (flags.workers !== undefined || fresh.workers === 0) ? 'restart' : effect
+}
