@@ -7,11 +7,11 @@ type Audit = (entry: AuditInput) => Promise<void>
 type Facts = Pick<AuditInput, 'subject' | 'after' | 'details'>
 
 /**
- * Services whose every change is audited before it is answered: also one that failed, with its code. Changes of devices
- * and targets are audited where they are made, with what they were before.
+ * Services whose every change is audited before it is answered: also one that failed, with its code. Changes of single
+ * devices and targets are audited where they are made, with what they were before.
  */
 export function audited(services: SidecarServices, audit: Audit): SidecarServices {
-  const { cache, metrics, workers, dead, keys } = services
+  const { devices, cache, metrics, workers, dead, keys } = services
   const kept = async <T>(action: string, actor: Actor, facts: Facts, work: () => T | Promise<T>): Promise<T> => {
     let done: T
     try {
@@ -26,6 +26,10 @@ export function audited(services: SidecarServices, audit: Audit): SidecarService
   }
   // Not spread: services may be getters.
   return Object.create(services, {
+    devices: value({
+      ...devices,
+      reload: (actor: Actor) => kept('device.reload', actor, { subject: 'all' }, () => devices.reload(actor)),
+    }),
     cache: value({ ...cache, clear: (actor: Actor) => kept('cache.clear', actor, {}, () => cache.clear(actor)) }),
     metrics: value({
       ...metrics,

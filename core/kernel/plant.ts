@@ -137,20 +137,40 @@ export class Plant {
   async #refresh(force = false): Promise<void> {
     const tables = this.#options.tables()
     if (tables === undefined) return
-    try {
-      if (this.#source === 'file') await this.#seed(tables)
-      const revision = await tables.revision.current()
-      if (!force && this.#source === 'database' && revision === this.#revision) return
-      const [devices, targets] = await Promise.all([tables.devices.list(), tables.targets.list()])
-      this.#revision = revision
-      this.#source = 'database'
-      this.#setForce(
-        devices.filter((device) => this.#isValid(`device ${device.device_id}`, () => updateDevice(device, {}))),
-        targets.filter((target) => this.#isValid(`polling target ${target.id}`, () => updateTarget(target, {}))),
-      )
-    } catch (error) {
+    await this.#read(tables, force).catch((error: unknown) => {
       this.#options.logger.warn({ error }, 'devices could not be read from the database; the known ones stay in force')
-    }
+    })
+  }
+
+  async #read(tables: PlantTables, force: boolean): Promise<void> {
+    if (this.#source === 'file') await this.#seed(tables)
+    const revision = await tables.revision.current()
+    if (!force && this.#source === 'database' && revision === this.#revision) return
+    const [devices, targets] = await Promise.all([tables.devices.list(), tables.targets.list()])
+    this.#revision = revision
+    this.#source = 'database'
+    this.#setForce(
+      devices.filter((device) => this.#isValid(`device ${device.device_id}`, () => updateDevice(device, {}))),
+      targets.filter((target) => this.#isValid(`polling target ${target.id}`, () => updateTarget(target, {}))),
+    )
+  }
+
+  /** What somebody asks for by name is done, or refused. */
+  async #reload(): Promise<string[]> {
+    const away = (cause?: unknown) =>
+      new RouteMQError(
+        'DATABASE_UNAVAILABLE',
+        'devices could not be read from the database; the known ones stay in force',
+        {
+          cause,
+        },
+      )
+    const tables = this.#options.tables()
+    if (tables === undefined) throw away()
+    await this.#read(tables, true).catch((error: unknown) => {
+      throw away(error)
+    })
+    return this.#devices.filter(({ is_active }) => is_active).map(({ device_id }) => device_id)
   }
 
   async #seed({ devices, targets }: PlantTables): Promise<void> {
@@ -290,10 +310,7 @@ export class Plant {
         this.#replaceDevice('device.activate', actor, id, (device) =>
           updateDevice(device, { is_active: true }, clock.now()),
         ),
-      reload: async () => {
-        await this.#refresh(true)
-        return this.#devices.filter(({ is_active }) => is_active).map(({ device_id }) => device_id)
-      },
+      reload: () => this.#reload(),
       gateways: this.#options.gateways,
     }
   }

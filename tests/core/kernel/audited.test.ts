@@ -26,8 +26,10 @@ function services(fail?: Error): SidecarServices {
     await done()
     return []
   }
+  const kept = plant()
   return {
-    ...plant(),
+    ...kept,
+    devices: { ...kept.devices, reload: async () => [...(await views()), 'meter-1'] },
     workers: { list: () => [], restart: views, scale: views },
     dead: { list: async () => [], show: async () => assert.fail(), retry: done, forget: done },
     keys: { any: () => true, find: () => undefined, list: async () => [], add: done, revoke: done },
@@ -35,6 +37,7 @@ function services(fail?: Error): SidecarServices {
 }
 
 async function changeAll(all: SidecarServices): Promise<void> {
+  assert.deepEqual(await all.devices.reload(actor), ['meter-1'])
   await all.cache.clear(actor)
   await all.metrics.reset(actor)
   await all.workers!.restart(undefined, actor)
@@ -46,13 +49,14 @@ async function changeAll(all: SidecarServices): Promise<void> {
   await all.keys!.revoke(record.prefix, actor)
 }
 
-test('every change beside those of devices and targets is audited with who asked; nothing of a key but its name', async () => {
+test('every change beside those of single devices and targets is audited with who asked; nothing of a key but its name', async () => {
   const entries: AuditInput[] = []
   const all = audited(services(), async (entry) => void entries.push(entry))
   await changeAll(all)
   assert.deepEqual(
     entries.map(({ action, subject, outcome }) => [action, subject, outcome]),
     [
+      ['device.reload', 'all', 'ok'],
       ['cache.clear', undefined, 'ok'],
       ['metrics.reset', undefined, 'ok'],
       ['worker.restart', 'all', 'ok'],
@@ -65,8 +69,8 @@ test('every change beside those of devices and targets is audited with who asked
     ],
   )
   for (const entry of entries) assert.equal(entry.actor, actor)
-  assert.deepEqual([entries[4]!.after, entries[5]!.details], [{ slots: 3 }, { force: true }])
-  assert.deepEqual(entries[7]!.after, { name: 'scada', scope: 'read', expires_at: null })
+  assert.deepEqual([entries[5]!.after, entries[6]!.details], [{ slots: 3 }, { force: true }])
+  assert.deepEqual(entries[8]!.after, { name: 'scada', scope: 'read', expires_at: null })
   assert.ok(!JSON.stringify(entries).includes(record.hash))
 })
 

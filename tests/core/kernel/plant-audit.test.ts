@@ -62,3 +62,30 @@ test('the private key of a device is in no audit entry, and that it changed is',
   const shown = { options: { tls: { ...tls, key: '[redacted]' } } }
   assert.deepEqual([entries[1]!.before, entries[1]!.after], [shown, shown])
 })
+
+test('a reload that cannot read the database says so, and what was known stays in force', async (t) => {
+  const kept = memoryTables()
+  let tables: PlantTables | undefined = kept
+  const plant = new Plant({
+    file: { devices: [] },
+    tables: () => tables,
+    apply: () => {},
+    gateways: () => Promise.reject(new Error('not asked for here')),
+    audit: async () => {},
+    relocate: (device) => device,
+    logger: silentLogger,
+    clock: systemClock,
+  })
+  t.after(() => plant.stop())
+  await plant.start()
+  await plant.devices.create({ device_id: 'a', host: 'h', port: 1 }, ACTOR)
+  assert.deepEqual(await plant.devices.reload(ACTOR), ['a'])
+  tables = { ...kept, revision: { current: () => Promise.reject(new Error('the connection was lost')) } }
+  await assert.rejects(Promise.resolve(plant.devices.reload(ACTOR)), { code: 'DATABASE_UNAVAILABLE' })
+  tables = undefined
+  await assert.rejects(Promise.resolve(plant.devices.reload(ACTOR)), { code: 'DATABASE_UNAVAILABLE' })
+  assert.deepEqual(
+    (await plant.devices.list()).map(({ device_id }) => device_id),
+    ['a'],
+  )
+})

@@ -430,7 +430,11 @@ export default defineDevices({
         'device.update',
         'device.remove',
         'device.activate',
+        'device.reload',
         'target.create',
+        'target.update',
+        'target.remove',
+        'target.activate',
         'cache.clear',
         'metrics.reset',
       ])

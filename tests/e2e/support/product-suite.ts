@@ -4,6 +4,7 @@ import { type AddressInfo, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
+import type { BucketView } from '../../../core/http/services.js'
 import { startDemoPlant } from '../../../core/kernel/demo-plant.js'
 import type { VirtualDevice } from '../../../core/modbus/server/virtual-device.js'
 import { silentLogger } from '../../../core/observability/logger.js'
@@ -312,6 +313,26 @@ export async function productSuite(set: ServiceSet): Promise<void> {
         if (JSON.stringify(readings.body).includes('temperature')) break
         await pause(200)
       }
+    })
+
+    test('they are there in buckets, by width and by day, and as CSV', async () => {
+      const point = 'device_id=office-eng&point=temperature'
+      // The day that the product started in: local midnight is at most a day before.
+      const from = new Date(Date.now() - 86_400_000).toISOString()
+      for (const bucket of ['15m', 'day&tz=Asia/Kathmandu']) {
+        const answer = await product.fetch(`/api/readings/buckets?${point}&from=${from}&bucket=${bucket}`)
+        const buckets = (await answer.json()) as BucketView[]
+        assert.equal(answer.status, 200, JSON.stringify(buckets))
+        const { start, end, min, avg, max, last, count, ...rest } = buckets.at(-1)!
+        assert.deepEqual(rest, { device_id: 'office-eng', point: 'temperature' })
+        assert.ok(min! <= avg! && avg! <= max! && min! <= Number(last) && Number(last) <= max! && count > 0, JSON.stringify(buckets))
+        assert.ok(Date.parse(start) < Date.now() && Date.parse(end) > Date.parse(start), `${start} ${end}`)
+        if (bucket.startsWith('day')) assert.equal(new Date(start).toISOString().slice(11), '18:15:00.000Z')
+      }
+      const csv = await (await product.fetch(`/api/readings.csv?${point}`)).text()
+      const [head, ...rows] = csv.trimEnd().split('\n')
+      assert.equal(head, 'timestamp,device_id,point,value,quality')
+      assert.ok(rows.length > 0 && rows.every((row) => /^[^,]+Z,office-eng,temperature,[^,]*,\w+$/.test(row)), csv)
     })
 
     test('the sidecar answers health, live, ready, metrics, docs and OpenAPI', async () => {
