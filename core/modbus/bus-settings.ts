@@ -23,6 +23,7 @@ export function busSettingsOf(records: readonly DeviceRecord[]): BusSettings {
     unitSwitchMs: most(given('unit_switch_ms'), 0),
     lateGraceMs: most(given('late_grace_ms'), LATE_GRACE_MS),
     copyGraceMs: most(given('copy_grace_ms'), COPY_GRACE_MS),
+    localEcho: given('local_echo').includes(true),
     idleCloseMs: idle.length === 0 ? 0 : most(idle, 0),
     connectTimeoutMs: most(given('connect_timeout_ms'), CONNECT_TIMEOUT_MS),
   }

@@ -70,6 +70,8 @@ export const deviceOptionsSchema = z.strictObject({
   late_grace_ms: milliseconds.optional(),
   /** After an answer without transaction ids, how long a copy of it may come, milliseconds. @default 20 */
   copy_grace_ms: milliseconds.optional(),
+  /** The line gives back what is sent, without transaction ids: it is taken out. @default what reads show */
+  local_echo: z.boolean().optional(),
   /** Close the connection after so long without requests, milliseconds; 0 keeps it open. @default 0 */
   idle_close_ms: milliseconds.optional(),
   /** @default 3000 */

@@ -12,13 +12,14 @@ import type { BlockReading, ReadBlock, RegisterType } from './field.js'
 import type { DeviceState } from './field-event.js'
 import { BUSY, exceptionOf, isUnanswered, toFieldError, verdictOf } from './field-failure.js'
 import type { RequestCounter } from './field-metrics.js'
+import type { Patience } from './patience.js'
 import { LearnedRanges } from './planner/learned-ranges.js'
 import { DevicePoints } from './points.js'
 import { Quarantine } from './quarantine.js'
+import { SharedReads } from './shared-reads.js'
 import type { ModbusCall } from './transport/transport.js'
 
 const READ_FUNCTION: Readonly<Record<RegisterType, 1 | 2 | 3 | 4>> = { coil: 1, discrete: 2, holding: 3, input: 4 }
-const NEVER = new Promise<never>(() => {})
 /** First pause after "server busy"; it doubles up to ten times itself. */
 const BUSY_PAUSE_MS = 100
 
@@ -32,12 +33,6 @@ export interface DeviceContext {
   readonly onBreaker: (device: Device, state: 'open' | 'closed') => void
 }
 
-export interface Patience {
-  /** Monotonic milliseconds. */
-  readonly deadline?: number | undefined
-  readonly signal?: AbortSignal | undefined
-}
-
 export interface PollTiming {
   readonly kind: 'poll' | 'probe'
   readonly timeoutMs: number
@@ -45,13 +40,6 @@ export interface PollTiming {
   readonly dueAt: number
   readonly intervalMs: number
   readonly signal?: AbortSignal | undefined
-}
-
-interface SharedRead {
-  promise: Promise<BlockReading>
-  /** Undefined where the first caller waits whatever happens. */
-  readonly abandon: AbortController | undefined
-  callers: number
 }
 
 /** One unit on a bus: its breaker, its quarantine, its reads. Writes go through the writer, over {@link attempt}. */
@@ -64,7 +52,7 @@ export class Device {
   readonly quarantine = new Quarantine()
   readonly learned = new LearnedRanges()
   readonly #context: DeviceContext
-  readonly #shared = new Map<string, SharedRead>()
+  readonly #shared: SharedReads
   #state: DeviceState = { name: 'unknown' }
   /** Monotonic milliseconds when a connection last broke under a poll. */
   #lostAt = Number.NEGATIVE_INFINITY
@@ -77,6 +65,7 @@ export class Device {
     this.points = new DevicePoints(record)
     this.breaker = new Breaker(context.breaker)
     this.#context = context
+    this.#shared = new SharedReads(record.device_id, context.clock)
   }
 
   get id(): string {
@@ -122,20 +111,7 @@ export class Device {
    */
   async read(block: ReadBlock, patience: Patience = {}): Promise<BlockReading> {
     this.#refuseBroadcastRead(block)
-    const key = `${block.register_type}:${block.address}:${block.count}`
-    let shared = this.#shared.get(key)
-    if (shared === undefined) {
-      // A signal is dear, and only callers that may leave early can abandon a read.
-      const mayLeave = patience.signal !== undefined || patience.deadline !== undefined
-      const fresh: SharedRead = { abandon: mayLeave ? new AbortController() : undefined, callers: 0, promise: NEVER }
-      const close = () => {
-        if (this.#shared.get(key) === fresh) this.#shared.delete(key)
-      }
-      this.#shared.set(key, fresh)
-      fresh.promise = this.#readWithRetries(block, fresh.abandon?.signal, close).finally(close)
-      shared = fresh
-    }
-    return this.#wait(shared, key, block, patience)
+    return this.#shared.read(block, patience, (signal, onSent) => this.#readWithRetries(block, signal, onSent))
   }
 
   /** One attempt of the poller: no retry, no breaker. */
@@ -356,38 +332,6 @@ export class Device {
     } finally {
       ticket?.close()
     }
-  }
-
-  /** Waits as long as this caller may; the shared read goes on for the others. */
-  #wait(shared: SharedRead, key: string, block: ReadBlock, { deadline, signal }: Patience): Promise<BlockReading> {
-    shared.callers += 1
-    return new Promise((resolve, reject) => {
-      const undo: (() => void)[] = []
-      const settled = () => {
-        for (const step of undo.splice(0)) step()
-      }
-      shared.promise.then(resolve, reject).finally(settled)
-      const leave = (code: 'COMMAND_EXPIRED' | 'REQUEST_CANCELLED', why: string) => {
-        settled()
-        const error = new RouteMQError(code, `${why} before device ${this.id} answered`, { details: { ...block } })
-        reject(error)
-        shared.callers -= 1
-        if (shared.callers > 0) return
-        if (this.#shared.get(key) === shared) this.#shared.delete(key)
-        shared.abandon?.abort(error)
-      }
-      if (signal !== undefined) {
-        const onAbort = () => leave('REQUEST_CANCELLED', 'The caller gave up')
-        if (signal.aborted) return onAbort()
-        signal.addEventListener('abort', onAbort, { once: true })
-        undo.push(() => signal.removeEventListener('abort', onAbort))
-      }
-      if (deadline !== undefined) {
-        const left = deadline - this.#context.clock.monotonic()
-        if (left <= 0) return leave('COMMAND_EXPIRED', 'The deadline passed')
-        undo.push(this.#context.clock.after(left, () => leave('COMMAND_EXPIRED', 'The deadline passed')))
-      }
-    })
   }
 }
 

@@ -176,7 +176,12 @@ export function toFieldError(error: unknown, context: FailureContext): RouteMQEr
     case 'protocol':
       return fail('MODBUS_PROTOCOL', `${who} answered ${what} with nonsense: ${error.message}`)
     case 'expired':
-      return fail('COMMAND_EXPIRED', `The deadline passed before ${what} could be sent to device ${context.device}`)
+      return fail(
+        'COMMAND_EXPIRED',
+        failure.sent
+          ? `The deadline passed before device ${context.device} answered ${what}`
+          : `The deadline passed before ${what} could be sent to device ${context.device}`,
+      )
     case 'refused':
       return fail('WRITE_DISABLED', error.message)
     case 'overloaded':

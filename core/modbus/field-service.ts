@@ -2,21 +2,20 @@ import type { Config } from '../config/config.js'
 import type { Logger } from '../observability/logger.js'
 import { type Clock, systemClock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
-import type { BusSettings } from './bus/bus.js'
 import { ConnectGate } from './bus/connect-gate.js'
 import { type CacheMetrics, ReadCache } from './cache.js'
-import type { Device, Patience } from './device.js'
+import type { Device } from './device.js'
 import type { DeviceRecord } from './device-record.js'
 import type { Actor, FieldPort, FieldRequest, FieldResponse, ReadBlock } from './field.js'
 import type { FieldEvent } from './field-event.js'
 import { type ModbusMetrics, RequestCounter } from './field-metrics.js'
 import { FieldPolling, type PollPort } from './field-polling.js'
 import { readBlock, readPoints } from './field-reads.js'
-import { Fleet, type GatewayStatus } from './fleet.js'
+import { Fleet, type FleetOptions, type GatewayStatus } from './fleet.js'
 import { identify } from './identify.js'
 import { type BusOwnership, standbyError } from './ownership.js'
+import type { Patience } from './patience.js'
 import { createTransport as openTransport } from './transport/open.js'
-import type { BusEndpoint, ModbusTransport } from './transport/transport.js'
 import type { WriteAudit } from './write-audit.js'
 import { WriteSwitches } from './write-switches.js'
 import { Writer } from './writer.js'
@@ -30,7 +29,7 @@ export interface FieldServiceOptions {
   /** @default Math.random */
   readonly random?: () => number
   /** @default real sockets and serial ports */
-  readonly createTransport?: (endpoint: BusEndpoint, settings: BusSettings) => ModbusTransport
+  readonly createTransport?: FleetOptions['createTransport']
   /** Every write and every refusal, item by item; awaited before the caller gets its answer. */
   readonly audit?: WriteAudit
   /** Buses, devices and breakers that changed their state. */
@@ -94,7 +93,7 @@ export class FieldService implements FieldPort {
       breaker: config.breaker,
       createTransport:
         options.createTransport ??
-        ((endpoint, settings) => openTransport(endpoint, { clock, logger, copyMs: settings.copyGraceMs })),
+        ((endpoint, settings, echo) => openTransport(endpoint, { clock, logger, copyMs: settings.copyGraceMs, echo })),
       emit: (event) => {
         for (const listener of this.#listeners) listener(event)
       },
@@ -256,6 +255,7 @@ export class FieldService implements FieldPort {
     const holder = this.#fleet.holder(current.bus.id)
     if (holder?.mine === false)
       return `Bus ${current.bus.id} went to another installation while the write waited: ${holder.reason}`
+    if (!sameWriteRules(current, device)) return `Device ${device.id} was changed while the write waited; ask again`
     return this.writes.refusal(current)
   }
 
@@ -267,4 +267,12 @@ export class FieldService implements FieldPort {
   #gone(): RouteMQError {
     return new RouteMQError('SHUTTING_DOWN', 'The field side is being stopped')
   }
+}
+
+/** Whether what was checked against one record of a device would be checked alike against the other. */
+function sameWriteRules(a: Device, b: Device): boolean {
+  if (a === b) return true
+  const rules = ({ record, options }: Device) =>
+    JSON.stringify([record.points, record.raw_write, options.max_write_registers, options.min_interval_ms])
+  return rules(a) === rules(b)
 }

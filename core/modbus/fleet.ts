@@ -1,7 +1,7 @@
 import type { Logger } from '../observability/logger.js'
 import type { Clock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
-import { Bus, type BusSettings, type BusState } from './bus/bus.js'
+import { Bus, type BusOptions, type BusState } from './bus/bus.js'
 import type { ConnectGate } from './bus/connect-gate.js'
 import { busSettingsOf } from './bus-settings.js'
 import type { ReadCache } from './cache.js'
@@ -12,7 +12,8 @@ import type { DeviceState, FieldEvent } from './field-event.js'
 import type { RequestCounter } from './field-metrics.js'
 import type { BusHolder, BusOwnership } from './ownership.js'
 import { ProbeBudget } from './quarantine.js'
-import type { BusEndpoint, ModbusTransport } from './transport/transport.js'
+import type { EchoState } from './transport/line-echo.js'
+import type { BusEndpoint } from './transport/transport.js'
 
 export interface FleetOptions {
   readonly clock: Clock
@@ -22,7 +23,7 @@ export interface FleetOptions {
   readonly counter: RequestCounter
   readonly gate: ConnectGate
   readonly breaker: { readonly failures: number; readonly recoveryMs: number }
-  readonly createTransport: (endpoint: BusEndpoint, settings: BusSettings) => ModbusTransport
+  readonly createTransport: BusOptions['createTransport']
   readonly emit: (event: FieldEvent) => void
   /** Who may open which bus. @default everything is ours */
   readonly ownership?: BusOwnership | undefined
@@ -52,6 +53,8 @@ export interface GatewayStatus {
   readonly in_flight: number
   readonly queued: number
   readonly round_trip_ms: number | null
+  /** Whether the line gives back what is sent to it, which is then taken out; null where frames carry ids. */
+  readonly echo: EchoState | null
 }
 
 interface Line {
@@ -136,6 +139,7 @@ export class Fleet {
         in_flight: bus.inFlight,
         queued: bus.queued,
         round_trip_ms: bus.roundTripMs === undefined ? null : Math.round(bus.roundTripMs * 1_000) / 1_000,
+        echo: bus.echo ?? null,
       }
     })
   }
@@ -232,6 +236,7 @@ export class Fleet {
       random,
       claimConnect: () => gate.claim(host),
       onState: (state) => this.#busChanged(id, state),
+      onEcho: (state) => this.#echoChanged(id, state),
     })
     const line: Line = { bus, probes: new ProbeBudget(), devices: new Set(), isAway: false }
     this.#lines.set(id, line)
@@ -257,6 +262,17 @@ export class Fleet {
     } else if (state.name === 'down' && state.failedConnects === 0) {
       logger.debug({ bus: id, cause: state.cause }, 'connection broke')
     }
+  }
+
+  #echoChanged(id: string, state: EchoState): void {
+    const { logger } = this.#options
+    const facts = { bus: id, code: 'LINE_ECHO', echo: state }
+    if (state === 'present') {
+      logger.warn(facts, 'the line gives back what is sent to it; from now on that is taken out of what is heard')
+    } else if (this.#lines.get(id)?.bus.echo === 'present') {
+      const why = 'local_echo is set, but the line gives nothing back: writes of one register or coil end unknown'
+      logger.warn(facts, why)
+    } else logger.debug(facts, 'the line does not give back what is sent to it')
   }
 
   #deviceChanged(id: string, state: DeviceState, before: DeviceState): void {

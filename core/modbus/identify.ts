@@ -1,6 +1,7 @@
 import { type ErrorShape, toErrorShape } from '../support/errors.js'
-import type { Device, Patience } from './device.js'
+import type { Device } from './device.js'
 import type { Identity } from './field.js'
+import type { Patience } from './patience.js'
 import type { ModbusCall } from './transport/transport.js'
 
 /** Names of the objects every device has, and those it may have (V1.1b3, 6.21). */

@@ -10,8 +10,15 @@ import type { EncodedItem, WriteRules } from './write-item.js'
  * Some bits of one register, by function 22. Bits of declared fields obey their rules; a value that fills the register,
  * or more than one, is never changed in part.
  */
-export function encodeMaskItem({ address, and, or }: MaskWrite, rules: WriteRules): EncodedItem {
+export function encodeMaskItem(
+  { register_type = 'holding', address, and, or }: MaskWrite,
+  rules: WriteRules,
+): EncodedItem {
   const details = { device_id: rules.device_id, address }
+  if (register_type !== 'holding') {
+    const message = `Only bits of holding registers are written by mask, not of ${String(register_type)}`
+    throw new RouteMQError('ADDRESS_INVALID', message, { details })
+  }
   const refuse = (code: 'POINT_TORN' | 'VALUE_INVALID' | 'WRITE_DISABLED', message: string) =>
     new RouteMQError(code, message, { details })
   if (!Number.isInteger(address) || address < 0 || address > 65_535) {

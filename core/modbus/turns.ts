@@ -1,23 +1,21 @@
 import type { Clock } from '../support/clock.js'
-import type { Patience } from './device.js'
+import type { Patience } from './patience.js'
 
 /** Why a turn did not come. */
 export type TurnRefusal = 'full' | 'expired' | 'cancelled'
 
 /** One at a time, first come first served, bounded: the writes of one device. */
 export class Turns {
-  readonly #limit: number
   readonly #clock: Clock
   readonly #waiting: (() => void)[] = []
   #taken = false
 
-  constructor(limit: number, clock: Clock) {
-    this.#limit = limit
+  constructor(clock: Clock) {
     this.#clock = clock
   }
 
-  /** Resolves with what gives the turn on, or with why it did not come. */
-  take({ deadline, signal }: Patience): Promise<(() => void) | TurnRefusal> {
+  /** Resolves with what gives the turn on, or with why it did not come; `full` where `limit` wait already. */
+  take(limit: number, { deadline, signal }: Patience): Promise<(() => void) | TurnRefusal> {
     const now = this.#clock.monotonic()
     if (signal?.aborted === true) return Promise.resolve('cancelled')
     if (deadline !== undefined && deadline <= now) return Promise.resolve('expired')
@@ -25,7 +23,7 @@ export class Turns {
       this.#taken = true
       return Promise.resolve(this.#release())
     }
-    if (this.#waiting.length >= this.#limit) return Promise.resolve('full')
+    if (this.#waiting.length >= limit) return Promise.resolve('full')
     return new Promise((resolve) => {
       const undo: (() => void)[] = []
       const end = (result: (() => void) | TurnRefusal) => {

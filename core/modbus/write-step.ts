@@ -3,9 +3,10 @@ import { RouteMQError, toErrorShape } from '../support/errors.js'
 import type { BusAnswer } from './bus/bus.js'
 import { BusError } from './bus/bus-error.js'
 import type { ReadCache } from './cache.js'
-import type { Device, Patience } from './device.js'
+import type { Device } from './device.js'
 import type { WriteOutcome } from './field.js'
 import { ACKNOWLEDGE, BUSY, describeCall, exceptionOf, GATEWAY_TARGET } from './field-failure.js'
+import type { Patience } from './patience.js'
 import type { ModbusCall } from './transport/transport.js'
 import type { WriteStep, WrittenRange } from './write-plan.js'
 
@@ -29,6 +30,8 @@ export interface StepContext {
 
 const PAUSE_MS = 100
 const MAX_PAUSE_MS = 1_000
+/** So long units take to answer a write at most, nearly all of them. */
+const ANSWER_MS = 200
 
 /**
  * Carries one request of a write out and says truthfully how it ended. It is sent again only on "server busy", where
@@ -43,8 +46,39 @@ export async function runStep(step: WriteStep, context: StepContext): Promise<St
     policy === 'always'
       ? result.outcome === 'ok' || result.outcome === 'unknown'
       : policy === 'unknown' && result.outcome === 'unknown'
-  if (!wanted || !step.readable || step.range === null || device.broadcast) return result
-  return readBack(step, step.range, context, result)
+  if (!step.readable || step.range === null || device.broadcast) return result
+  if (wanted) return readBack(step, step.range, context, result)
+  return result.outcome === 'ok' && mayBeEcho(step, device) ? checkEcho(step, step.range, context, result) : result
+}
+
+/** True where the answer is the request once more, and nobody knows yet whether the line gives back what is sent. */
+function mayBeEcho({ call }: WriteStep, { bus }: Device): boolean {
+  const isMirrored = call.fc === 5 || call.fc === 6 || call.fc === 22
+  return isMirrored && bus.echo === 'unknown' && 'path' in bus.endpoint
+}
+
+/**
+ * The first write of a serial line that was not read yet: reading back shows what the line does, whatever the value. What
+ * was taken for the answer may have been the echo: the unit is given the time to answer before it is asked again.
+ */
+async function checkEcho(
+  step: WriteStep,
+  { register_type, address, count }: WrittenRange,
+  { device, clock }: StepContext,
+  sent: StepResult,
+): Promise<StepResult> {
+  await sleep(ANSWER_MS, undefined, clock)
+  const call: ModbusCall = { fc: register_type === 'coil' ? 1 : 3, address, count }
+  try {
+    const { values } = await device.attempt(call, 'read', `read_${register_type}`, {})
+    if (step.holds(values)) return sent
+  } catch (error) {
+    // Its silence or refusal shows the line as well.
+    if (!(error instanceof BusError || error instanceof RouteMQError)) throw error
+  }
+  if (device.bus.echo !== 'present') return sent
+  const why = 'the line gives back what is sent to it, which cannot be told from a confirmation'
+  return { outcome: 'unknown', error: unknownOutcome(step, device, why) }
 }
 
 async function send(

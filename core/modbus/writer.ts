@@ -1,16 +1,18 @@
 import type { Logger } from '../observability/logger.js'
 import type { Clock } from '../support/clock.js'
 import { RouteMQError, toErrorShape } from '../support/errors.js'
-import type { BusAnswer } from './bus/bus.js'
 import type { ReadCache } from './cache.js'
-import type { Device, Patience } from './device.js'
-import type { Actor, WriteItem, WriteOutcome, WriteResult } from './field.js'
+import type { Device } from './device.js'
+import type { Actor, WriteItem, WriteResult } from './field.js'
 import { describeAddress } from './field-failure.js'
+import type { Patience } from './patience.js'
 import { Turns } from './turns.js'
 import type { WriteAudit, WriteAuditRecord } from './write-audit.js'
+import { WriteIntervals } from './write-intervals.js'
 import { type EncodedItem, MAX_WRITE_REGISTERS, type WriteRules } from './write-item.js'
 import { planWrite, type WriteStep } from './write-plan.js'
-import { encodeItem, writtenValue } from './write-rules.js'
+import { finish, newProgress, type Progress, verdict, withResults, withWritten } from './write-results.js'
+import { encodeItem } from './write-rules.js'
 import { runStep, type StepResult, unknownOutcome } from './write-step.js'
 
 export interface WriterOptions {
@@ -31,16 +33,7 @@ export interface WriteOrder {
 /** What the writes of one unit share, whatever record they come by. */
 interface Lane {
   readonly turns: Turns
-  /** Monotonic milliseconds of the last write of an address that has a shortest interval. */
-  readonly lastAt: Map<string, number>
-}
-
-interface Progress {
-  readonly outcomes: (WriteOutcome | undefined)[]
-  readonly errors: (RouteMQError | undefined)[]
-  readonly before: (readonly (number | boolean)[] | null)[]
-  readonly answers: (BusAnswer | undefined)[]
-  encoded: readonly EncodedItem[]
+  readonly intervals: WriteIntervals
 }
 
 const WAITING_WRITES = 100
@@ -66,13 +59,7 @@ export class Writer {
     const { clock, audit } = this.#options
     const at = clock.now()
     const startedAt = clock.monotonic()
-    const progress: Progress = {
-      outcomes: order.items.map(() => undefined),
-      errors: order.items.map(() => undefined),
-      before: order.items.map(() => null),
-      answers: order.items.map(() => undefined),
-      encoded: [],
-    }
+    const progress = newProgress(order.items.length)
     let failure: RouteMQError | undefined
     try {
       // What nobody could trace afterwards is not done.
@@ -141,7 +128,7 @@ export class Writer {
   }
 
   async #inTurn(device: Device, patience: Patience, run: () => Promise<void>): Promise<void> {
-    const done = await this.#lane(device).turns.take(patience)
+    const done = await this.#lane(device).turns.take(device.options.queue_limit ?? WAITING_WRITES, patience)
     if (typeof done !== 'function') throw turnError(device, done)
     try {
       await run()
@@ -156,12 +143,12 @@ export class Writer {
     for (const step of steps) {
       const lane = this.#lane(device)
       this.#refuseDisabled(device)
-      this.#refuseEarly(device, lane, step)
+      refuseEarly(device, lane, step, clock.monotonic())
       for (const index of step.items) progress.before[index] = this.#lastKnown(device, progress.encoded[index]!)
       let isSent = false
       const onSent = () => {
         isSent = true
-        remember(device, lane, step, clock.monotonic())
+        lane.intervals.wrote(step.range, clock.monotonic())
       }
       const refusal = () => this.#options.refusal(device)
       const result = await runStep(step, { device, cache, clock, patience, onSent, refusal }).catch(
@@ -187,26 +174,10 @@ export class Writer {
     throw new RouteMQError('WRITE_DISABLED', why, { details: { device_id: device.id, bus: device.bus.id } })
   }
 
-  #refuseEarly(device: Device, lane: Lane, step: WriteStep): void {
-    const interval = device.options.min_interval_ms ?? 0
-    if (interval === 0 || step.range === null) return
-    const { register_type, address, count } = step.range
-    const now = this.#options.clock.monotonic()
-    for (let at = address; at < address + count; at += 1) {
-      const last = lane.lastAt.get(`${register_type}:${at}`)
-      if (last === undefined || now - last >= interval) continue
-      const wait = Math.ceil(last + interval - now)
-      const where = describeAddress(register_type, at)
-      throw new RouteMQError('THROTTLED', `Device ${device.id} takes a write of ${where} once in ${interval} ms`, {
-        details: { device_id: device.id, min_interval_ms: interval, retry_after_ms: wait },
-      })
-    }
-  }
-
   #lane(device: Device): Lane {
     let lane = this.#lanes.get(device.space)
     if (lane === undefined) {
-      lane = { turns: new Turns(device.options.queue_limit ?? WAITING_WRITES, this.#options.clock), lastAt: new Map() }
+      lane = { turns: new Turns(this.#options.clock), intervals: new WriteIntervals() }
       this.#lanes.set(device.space, lane)
     }
     return lane
@@ -272,76 +243,6 @@ function countOf(item: EncodedItem): number {
   return 'words' in item ? item.words.length : 'bits' in item ? item.bits.length : 1
 }
 
-function remember(device: Device, lane: Lane, step: WriteStep, now: number): void {
-  if ((device.options.min_interval_ms ?? 0) === 0 || step.range === null) return
-  const { register_type, address, count } = step.range
-  for (let at = address; at < address + count; at += 1) lane.lastAt.set(`${register_type}:${at}`, now)
-}
-
-/** One result an item. What the loop never came to was not sent. */
-function finish(items: readonly WriteItem[], progress: Progress, failure: RouteMQError | undefined): WriteResult[] {
-  const blamed = progress.errors.some((error) => error !== undefined)
-  return items.map((item, index) => {
-    const outcome = progress.outcomes[index]
-    const error = progress.errors[index]
-    if (outcome !== undefined) {
-      const answer = answerOf(item, progress.answers[index])
-      return error === undefined ? { item, outcome, ...answer } : { item, outcome, error: toErrorShape(error) }
-    }
-    if (error !== undefined) return { item, outcome: 'not_sent', error: toErrorShape(error) }
-    if (failure !== undefined && !blamed) return { item, outcome: 'not_sent', error: toErrorShape(failure) }
-    return {
-      item,
-      outcome: 'not_sent',
-      error: { code: 'WRITE_PARTIAL', message: 'Not sent, because another item failed' },
-    }
-  })
-}
-
-/** What the device said besides yes: registers that were read with the write, or the bytes of its own function. */
-function answerOf(item: WriteItem, answer: BusAnswer | undefined): Pick<WriteResult, 'values' | 'data'> {
-  if (answer === undefined) return {}
-  if ('function' in item) return { data: answer.data.toString('hex') }
-  return 'read' in item && item.read !== undefined ? { values: answer.values as readonly number[] } : {}
-}
-
-/** Says what a point holds now, where rounding made it another value than was asked for. */
-function withWritten(result: WriteResult, encoded: EncodedItem | undefined): WriteResult {
-  if (!('point' in result.item) || encoded === undefined) return result
-  const written = writtenValue(encoded)
-  return written === undefined || written === result.item.value ? result : { ...result, written }
-}
-
-/** The one error of a write that did not wholly succeed. */
-function verdict(device: Device, results: readonly WriteResult[], cause: RouteMQError | undefined): RouteMQError {
-  const of = (outcome: WriteOutcome) => results.filter((result) => result.outcome === outcome)
-  const unknown = of('unknown')
-  const message = cause?.message ?? `A write of device ${device.id} failed`
-  if (unknown.length > 0) {
-    const accepted = unknown.every((result) => result.error?.code === 'MODBUS_ACKNOWLEDGE')
-    const code = accepted ? 'MODBUS_ACKNOWLEDGE' : 'WRITE_OUTCOME_UNKNOWN'
-    return withResults(cause, code, unknown[0]!.error?.message ?? message, results)
-  }
-  const written = of('ok').length
-  if (written > 0) {
-    const sentence = `Device ${device.id} took ${written} of ${results.length} items: ${message}`
-    return withResults(cause, 'WRITE_PARTIAL', sentence, results)
-  }
-  return withResults(cause, cause?.code ?? 'INTERNAL', message, results)
-}
-
-function withResults(
-  cause: RouteMQError | undefined,
-  code: RouteMQError['code'],
-  message: string,
-  results: readonly WriteResult[],
-): RouteMQError {
-  return new RouteMQError(code, message, {
-    details: { ...cause?.details, results },
-    ...(cause === undefined ? {} : { cause }),
-  })
-}
-
 function turnError(device: Device, why: 'full' | 'expired' | 'cancelled'): RouteMQError {
   const details = { device_id: device.id, bus: device.bus.id }
   switch (why) {
@@ -356,4 +257,17 @@ function turnError(device: Device, why: 'full' | 'expired' | 'cancelled'): Route
         details,
       })
   }
+}
+
+function refuseEarly(device: Device, lane: Lane, step: WriteStep, now: number): void {
+  const interval = device.options.min_interval_ms ?? 0
+  const soon = lane.intervals.tooSoon(step.range, interval, now)
+  if (soon === undefined) return
+  const what =
+    soon.at === null
+      ? `a function of its own and any other write no sooner than ${interval} ms after each other`
+      : `a write of ${describeAddress(soon.at.register_type, soon.at.address)} once in ${interval} ms`
+  throw new RouteMQError('THROTTLED', `Device ${device.id} takes ${what}`, {
+    details: { device_id: device.id, min_interval_ms: interval, retry_after_ms: Math.ceil(soon.waitMs) },
+  })
 }

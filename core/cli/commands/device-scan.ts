@@ -35,6 +35,8 @@ interface Found {
 }
 
 const READ = { coil: 1, discrete: 2, holding: 3, input: 4 } as const
+const ECHO =
+  'LINE_ECHO: the line gives back what is sent to it. Set options.local_echo of its devices, so that no write is confirmed by its own echo.'
 /** Addresses a scan may ask for, one request each: bounded, whatever was typed. */
 const MOST_REGISTERS = 2_000
 
@@ -59,13 +61,18 @@ export function registerDeviceScan({ program, action }: Registry): void {
             throw new RouteMQError('USAGE', `--registers: at most ${MOST_REGISTERS} addresses in one scan`)
           }
           await devices.claim(busIdOf(record))
-          const { createTransport } = await import('../../modbus/transport/open.js')
-          const line = createTransport(endpointOf(record))
+          const [{ createTransport }, { LineEcho }] = await Promise.all([
+            import('../../modbus/transport/open.js'),
+            import('../../modbus/transport/line-echo.js'),
+          ])
+          const echo = new LineEcho()
+          const line = createTransport(endpointOf(record), { echo })
           try {
             await connect(line, record, context)
             const found = await scan(line, { units, registers, type, timeoutMs: options.timeout }, context, json)
             if (json) context.out(JSON.stringify(found))
             else show(context, found, registers !== undefined)
+            if (echo.state === 'present') context.err(ECHO)
             return 0
           } finally {
             await line.close()

@@ -89,6 +89,7 @@ export class BusConnections {
 
   /** Closes what is open beyond `most`, each as soon as nothing is in flight on it. */
   shrinkTo(most: number): void {
+    if (this.#lanes.length <= most) return
     for (const lane of this.#lanes.slice(most)) {
       if (lane.inFlight > 0) continue
       this.#lanes.splice(this.#lanes.indexOf(lane), 1)

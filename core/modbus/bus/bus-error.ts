@@ -3,8 +3,8 @@ import type { TransportFailure } from '../transport/transport.js'
 /** Why a bus could not bring an answer: what the wire said, or that the request never got there. */
 export type BusFailure =
   | TransportFailure
-  /** Its deadline passed while it waited. */
-  | { readonly kind: 'expired' }
+  /** Its deadline passed while it waited or, for a read only, while an answer was on its way. */
+  | { readonly kind: 'expired'; readonly sent: boolean }
   /** The queue of the device is full. */
   | { readonly kind: 'overloaded'; readonly limit: number }
   /** The caller gave up while it waited, or while an answer was on its way. */
@@ -30,12 +30,12 @@ export class BusError extends Error {
     const { failure } = this
     switch (failure.kind) {
       case 'not_sent':
-      case 'expired':
       case 'refused':
       case 'overloaded':
       case 'unreachable':
       case 'stopped':
         return true
+      case 'expired':
       case 'cancelled':
         return !failure.sent
       default:

@@ -36,7 +36,7 @@ export class BusJob implements QueueJob {
   watch(clock: Clock, leave: (job: BusJob, message: string, failure: BusFailure) => void): void {
     const { deadline, signal } = this.request
     if (deadline !== undefined) {
-      const late = () => leave(this, 'the deadline passed in the queue', { kind: 'expired' })
+      const late = () => leave(this, 'the deadline passed in the queue', { kind: 'expired', sent: false })
       this.#cancelDeadline = clock.after(deadline - clock.monotonic(), late)
     }
     if (signal !== undefined) {
@@ -45,14 +45,22 @@ export class BusJob implements QueueJob {
   }
 
   /**
-   * From here on the request is on the wire. A read whose caller gives up is answered at once; the wire goes on, so that
-   * its answer cannot meet another request. A write is waited for: only its end tells its outcome.
+   * From here on the request is on the wire. A read whose caller gives up or has no time left is answered at once; the
+   * wire goes on, so that its answer cannot meet another request, and an impatient caller is not taken for a dead device.
+   * A write is waited for: only its end tells its outcome.
    */
-  sent(): void {
-    if (this.request.signal !== undefined && !this.writes) {
-      this.#listen(() => this.reject(new BusError('cancelled while sent', { kind: 'cancelled', sent: true })))
+  sent(clock: Clock, now: number): void {
+    const { deadline, timeoutMs, signal, onSent } = this.request
+    if (!this.writes) {
+      if (signal !== undefined) {
+        this.#listen(() => this.reject(new BusError('cancelled while sent', { kind: 'cancelled', sent: true })))
+      }
+      if (deadline !== undefined && deadline < now + timeoutMs) {
+        const late = () => this.reject(new BusError('the deadline passed', { kind: 'expired', sent: true }))
+        this.#cancelDeadline = clock.after(deadline - now, late)
+      }
     }
-    this.request.onSent?.()
+    onSent?.()
   }
 
   /** Takes timer and listener off. */
@@ -72,13 +80,6 @@ export class BusJob implements QueueJob {
   reject(error: BusError): void {
     this.release()
     this.#reject(error)
-  }
-
-  /** Milliseconds to wait for the answer: a read no longer than to its deadline; a write in full, or its outcome is lost. */
-  timeoutAt(now: number): number {
-    const { deadline, timeoutMs } = this.request
-    if (deadline === undefined || this.writes) return timeoutMs
-    return Math.max(1, Math.min(timeoutMs, deadline - now))
   }
 
   #listen(onAbort: () => void): void {

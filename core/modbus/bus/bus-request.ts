@@ -1,3 +1,4 @@
+import type { LineEcho } from '../transport/line-echo.js'
 import type { ModbusAnswer, ModbusCall } from '../transport/transport.js'
 import type { QueueJob } from './queue.js'
 
@@ -11,6 +12,8 @@ export interface BusSettings {
   readonly lateGraceMs: number
   /** After an answer, how long a copy of it may come; holds from the next connect on. */
   readonly copyGraceMs: number
+  /** The line is known to give back what is sent; see {@link LineEcho}. */
+  readonly localEcho: boolean
   readonly idleCloseMs: number
   readonly connectTimeoutMs: number
 }

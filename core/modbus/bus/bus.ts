@@ -1,5 +1,6 @@
 import type { Clock } from '../../support/clock.js'
 import { byteTime } from '../planner/wire-time.js'
+import { type EchoState, LineEcho } from '../transport/line-echo.js'
 import { type BusEndpoint, type ModbusAnswer, type ModbusTransport, TransportError } from '../transport/transport.js'
 import type { BusState } from './bus-connection.js'
 import { BusConnections, type Lane } from './bus-connections.js'
@@ -8,6 +9,8 @@ import { BusJob } from './bus-job.js'
 import type { BusAnswer, BusRequest, BusSettings } from './bus-request.js'
 import { LateAnswers } from './late-answers.js'
 import { BusQueue } from './queue.js'
+import { RoundTrips } from './round-trips.js'
+import { WriteBarrier } from './write-barrier.js'
 
 export type { BusState } from './bus-connection.js'
 export type { BusAnswer, BusRequest, BusSettings } from './bus-request.js'
@@ -16,18 +19,18 @@ export interface BusOptions {
   readonly id: string
   readonly endpoint: BusEndpoint
   readonly settings: BusSettings
-  readonly createTransport: (endpoint: BusEndpoint, settings: BusSettings) => ModbusTransport
+  readonly createTransport: (endpoint: BusEndpoint, settings: BusSettings, echo: LineEcho) => ModbusTransport
   readonly clock: Clock
   readonly random: () => number
   /** Milliseconds to wait before a connect, shared by all buses of a host. */
   readonly claimConnect: () => number
   readonly onState: (state: BusState) => void
+  /** A read showed whether the line gives back what is sent. */
+  readonly onEcho?: (state: EchoState) => void
 }
 
 /** Time-outs in a row, with no answer from anybody between, after which the connection is opened afresh. */
 const REOPEN_AFTER = 3
-/** Bytes of a request and its answer around the data, about. */
-const FRAME_BYTES = 16
 /** How long units take to carry out a broadcast before the next request (Serial Line V1.02, 2.4.1). */
 const BROADCAST_TURNAROUND_MS = 100
 
@@ -40,18 +43,17 @@ export class Bus {
   readonly endpoint: BusEndpoint
   /** True where unit 0 is everybody and nobody answers. */
   readonly broadcasts: boolean
+  /** Of a line whose frames carry no ids. */
+  readonly #echo: LineEcho
   readonly #clock: Clock
   readonly #connections: BusConnections
   readonly #queue = new BusQueue<BusJob>()
   readonly #late = new LateAnswers()
-  /** By unit; an entry stays when its last request ends, there are at most 256. */
-  readonly #inFlight = new Map<number, { count: number; writing: boolean }>()
-  readonly #byteMs: number
+  readonly #barrier = new WriteBarrier()
+  readonly #roundTrips: RoundTrips
   #settings: BusSettings
   #lastDone = Number.NEGATIVE_INFINITY
   #lastUnit: number | undefined
-  #roundTrip: number | undefined
-  #turnaround: number | undefined
   #cancelWake: (() => void) | undefined
   /** When what stands before the next job ends: found while the queue looks for one. */
   #clearAt = Number.POSITIVE_INFINITY
@@ -60,25 +62,24 @@ export class Bus {
   #stopping: Promise<void> | undefined
 
   constructor(options: BusOptions) {
-    const { id, endpoint, settings, createTransport, clock, random, claimConnect, onState } = options
+    const { id, endpoint, settings, createTransport, clock, random, claimConnect, onState, onEcho } = options
     this.id = id
     this.endpoint = endpoint
     this.broadcasts = endpoint.kind !== 'tcp' && endpoint.kind !== 'udp' && endpoint.kind !== 'tls'
     this.#clock = clock
     this.#settings = settings
-    this.#byteMs = byteTime(endpoint)
+    this.#echo = new LineEcho(onEcho)
+    this.#echo.set(settings.localEcho)
+    this.#roundTrips = new RoundTrips(byteTime(endpoint))
     this.#connections = new BusConnections({
-      createTransport: () => createTransport(endpoint, this.#settings),
+      createTransport: () => createTransport(endpoint, this.#settings, this.#echo),
       clock,
       random,
       claimConnect,
       onState,
       isWanted: () => this.#queue.size > 0,
-      onOpen: () => {
-        // A fresh connection has no past; a line that is opened again has: what was late is still to come.
-        if (!('path' in endpoint)) this.#late.clear()
-        this.#pump()
-      },
+      // What was late on the line is still to come after it was opened again, over another socket to its converter too.
+      onOpen: () => this.#pump(),
       onLess: () => this.#pump(),
       onFailed: (cause) => this.#failAll({ kind: 'unreachable' }, `bus ${id} cannot be opened: ${cause}`),
     })
@@ -98,12 +99,12 @@ export class Bus {
 
   /** Smoothed round trip of answered requests, milliseconds; undefined before the first answer. */
   get roundTripMs(): number | undefined {
-    return this.#roundTrip
+    return this.#roundTrips.ms
   }
 
-  /** Smoothed round trip without the time the bytes take: what a unit needs to begin to answer, milliseconds. */
+  /** See {@link RoundTrips.turnaroundMs}. */
   get turnaroundMs(): number | undefined {
-    return this.#turnaround
+    return this.#roundTrips.turnaroundMs
   }
 
   /** Requests that may be on the wire at once, over all connections. */
@@ -111,8 +112,14 @@ export class Bus {
     return this.broadcasts ? 1 : this.#settings.inFlight * this.#most
   }
 
+  /** Whether the line gives back what is sent; undefined where that could not be taken for an answer. */
+  get echo(): EchoState | undefined {
+    return this.broadcasts ? this.#echo.state : undefined
+  }
+
   configure(settings: BusSettings): void {
     this.#settings = settings
+    this.#echo.set(settings.localEcho)
     this.#connections.shrinkTo(this.#most)
     this.#pump()
   }
@@ -126,9 +133,11 @@ export class Bus {
       const refusal = this.#refusal(request)
       if (refusal !== undefined) return reject(refusal)
       const job = new BusJob(request, resolve, reject)
+      this.#connections.keepOpen()
+      // Most requests of a bus that is not full find nobody waiting: they need no queue.
+      if (this.#queue.size === 0 && this.#sendAtOnce(job)) return
       if (request.deadline !== undefined || request.signal !== undefined) job.watch(this.#clock, this.#leave)
       this.#queue.add(job)
-      this.#connections.keepOpen()
       this.#pump()
     })
   }
@@ -163,7 +172,7 @@ export class Bus {
       return new BusError('cancelled before it was queued', { kind: 'cancelled', sent: false })
     }
     if (request.deadline !== undefined && request.deadline <= this.#clock.monotonic()) {
-      return new BusError('the deadline had passed before the request was queued', { kind: 'expired' })
+      return new BusError('the deadline had passed before the request was queued', { kind: 'expired', sent: false })
     }
     if (this.#queue.waiting(request.kind, request.device) >= request.limit) {
       return new BusError(`${request.limit} requests of ${request.device} wait already`, {
@@ -193,6 +202,16 @@ export class Bus {
     if (this.inFlight === 0) this.#connections.closeWhenIdle(this.#settings.idleCloseMs)
   }
 
+  #sendAtOnce(job: BusJob): boolean {
+    if (this.state.name !== 'open' || job.request.refusal !== undefined) return false
+    const lane = this.#connections.free(this.#settings.inFlight)
+    if (lane === undefined) return false
+    this.#now = this.#clock.monotonic()
+    if (!this.#isReady(job) || this.#quietUntil(job) > this.#now) return false
+    this.#send(lane, job, this.#now)
+    return true
+  }
+
   /** Sends whoever's turn it is. False where that must wait, for a timer or for something in flight. */
   #sendNext(): boolean {
     const { state } = this
@@ -219,7 +238,7 @@ export class Bus {
     const { deadline, refusal } = job.request
     const why = refusal?.()
     if (deadline !== undefined && deadline <= now) {
-      job.reject(new BusError('the deadline passed in the queue', { kind: 'expired' }))
+      job.reject(new BusError('the deadline passed in the queue', { kind: 'expired', sent: false }))
     } else if (why !== undefined) {
       job.reject(new BusError(why, { kind: 'refused' }))
     } else {
@@ -230,9 +249,7 @@ export class Bus {
   }
 
   readonly #isReady = (job: BusJob): boolean => {
-    // A write goes alone on its unit: nothing of the unit in flight when it starts, nothing starts before it ended.
-    const busy = this.#inFlight.get(job.unit)
-    if (busy !== undefined && busy.count > 0 && (busy.writing || job.writes)) return false
+    if (!this.#barrier.lets(job.unit, job.writes)) return false
     if (!this.broadcasts) return true
     const clearAt = this.#late.clearAt(job.unit, job.request.call, this.#now)
     if (clearAt <= this.#now) return true
@@ -256,13 +273,14 @@ export class Bus {
 
   #send(lane: Lane, job: BusJob, sentAt: number): void {
     const transport = lane.connection.transport!
-    this.#occupy(lane, job)
+    lane.inFlight += 1
+    this.#barrier.started(job.unit, job.writes)
     if (lane.isStale) {
       transport.discardInput()
       lane.isStale = false
     }
-    job.sent()
-    transport.call(job.unit, job.request.call, { timeoutMs: job.timeoutAt(sentAt) }).then(
+    job.sent(this.#clock, sentAt)
+    transport.call(job.unit, job.request.call, { timeoutMs: job.request.timeoutMs }).then(
       (answer) => this.#answered(lane, job, answer, sentAt),
       (error: unknown) => this.#refused(lane, transport, job, error, sentAt),
     )
@@ -272,10 +290,7 @@ export class Bus {
     const now = this.#clock.monotonic()
     const roundTripMs = now - sentAt
     lane.silent = 0
-    if (job.unit !== 0 || !this.broadcasts) {
-      this.#roundTrip = smooth(this.#roundTrip, roundTripMs)
-      this.#turnaround = smooth(this.#turnaround, Math.max(0, roundTripMs - this.#bytesMs(values)))
-    }
+    if (job.unit !== 0 || !this.broadcasts) this.#roundTrips.took(roundTripMs, values)
     job.resolve({ values, data, roundTripMs, completedAt: this.#clock.now() })
     this.#vacate(lane, job, now, roundTripMs)
   }
@@ -287,37 +302,20 @@ export class Bus {
     this.#vacate(lane, job, now, now - sentAt)
   }
 
-  #occupy(lane: Lane, job: BusJob): void {
-    lane.inFlight += 1
-    const busy = this.#inFlight.get(job.unit)
-    if (busy === undefined) this.#inFlight.set(job.unit, { count: 1, writing: job.writes })
-    else {
-      busy.count += 1
-      busy.writing = job.writes
-    }
-  }
-
   #vacate(lane: Lane, job: BusJob, now: number, tookMs: number): void {
     this.#queue.ended(job, tookMs)
     lane.inFlight -= 1
-    const busy = this.#inFlight.get(job.unit)!
-    busy.count -= 1
+    this.#barrier.ended(job.unit)
     this.#lastDone = now
     this.#lastUnit = job.unit
     this.#connections.shrinkTo(this.#most)
-    if (this.inFlight === 0) for (const wake of this.#idleWaiters.splice(0)) wake()
+    if (this.#idleWaiters.length > 0 && this.inFlight === 0) for (const wake of this.#idleWaiters.splice(0)) wake()
     this.#pump()
   }
 
   /** Connections that may be open at once: more than one only where each answer names its request. */
   get #most(): number {
     return this.endpoint.kind === 'tcp' || this.endpoint.kind === 'tls' ? this.#settings.connections : 1
-  }
-
-  /** Milliseconds the bytes of a request and its answer take on the wire. */
-  #bytesMs(values: ModbusAnswer['values']): number {
-    const data = typeof values[0] === 'boolean' ? values.length / 8 : values.length * 2
-    return (FRAME_BYTES + data) * this.#byteMs
   }
 
   #failed(lane: Lane, transport: ModbusTransport, job: BusJob, error: unknown): void {
@@ -339,10 +337,6 @@ export class Bus {
   #failAll(failure: BusFailure, message: string): void {
     for (const job of this.#queue.drain()) job.reject(new BusError(message, failure))
   }
-}
-
-function smooth(before: number | undefined, now: number): number {
-  return before === undefined ? now : before * 0.9 + now * 0.1
 }
 
 function toBusError(error: unknown): BusError {

@@ -22,11 +22,6 @@ export class LateAnswers {
     this.#until.delete(name)
     return now
   }
-
-  /** A fresh connection has no past. */
-  clear(): void {
-    this.#until.clear()
-  }
 }
 
 function key(unit: number, call: ModbusCall): string {

@@ -2,6 +2,7 @@ import type { Logger } from '../../observability/logger.js'
 import type { Clock } from '../../support/clock.js'
 import { Connection } from './connection.js'
 import type { Framing } from './framing.js'
+import type { LineEcho } from './line-echo.js'
 import type { Link } from './link.js'
 import {
   type CallOptions,
@@ -19,10 +20,11 @@ export interface ClientTransportOptions {
   /** A link for one connection. */
   readonly createLink: () => Link
   readonly maxInFlight: number
-  /** These three: see {@link ConnectionOptions}. */
+  /** These four: see {@link ConnectionOptions}. */
   readonly quietMs: number
   readonly copyMs: number
   readonly characterMs: number
+  readonly echo: LineEcho
   readonly clock: Clock
   readonly logger: Logger
 }
@@ -83,7 +85,7 @@ export class ClientTransport implements ModbusTransport {
   }
 
   async #connect({ timeoutMs, signal }: CallOptions): Promise<void> {
-    const { name, framing, maxInFlight, quietMs, copyMs, characterMs, clock, logger } = this.#options
+    const { name, framing, maxInFlight, quietMs, copyMs, characterMs, echo, clock, logger } = this.#options
     this.#state = 'connecting'
     const abort = new AbortController()
     this.#abortConnecting = abort
@@ -98,6 +100,7 @@ export class ClientTransport implements ModbusTransport {
       quietMs,
       copyMs,
       characterMs,
+      echo,
       name,
       clock,
       onStray: (facts) => logger.debug({ bus: name, ...facts }, 'a frame that answers no pending request was dropped'),

@@ -2,7 +2,9 @@ import type { Clock } from '../../support/clock.js'
 import { AnswerCopies } from './answer-copies.js'
 import { answerProblem, checkBroadcast, checkCall } from './call-rules.js'
 import { ClientPort, isParsedByClient, type ParsedValues } from './client-port.js'
+import { DeadlineTimer } from './deadline-timer.js'
 import type { Decoder, Expected, Framing, Received } from './framing.js'
+import { EchoFilter, type LineEcho } from './line-echo.js'
 import { LineQuiet } from './line-quiet.js'
 import type { Link } from './link.js'
 import { Pending } from './pending.js'
@@ -32,6 +34,8 @@ export interface ConnectionOptions {
   readonly characterMs: number
   /** How messages name the other end. */
   readonly name: string
+  /** What is known of the line; without ids only. */
+  readonly echo: LineEcho
   readonly clock: Clock
   /** A frame that is nobody's answer: late, duplicate, from a foreign unit. */
   readonly onStray: (facts: { unit: number; transaction: number | undefined; functionCode: number }) => void
@@ -52,10 +56,10 @@ export class Connection {
   #cancelSettle: (() => void) | undefined
   readonly #quiet: LineQuiet
   readonly #copies: AnswerCopies
+  readonly #echo: EchoFilter
   /** The call in flight or, between calls, the last one: strange frames are told by its shape. Without ids only. */
   #shape: Expected | undefined
-  /** Runs at the earliest deadline of the calls in flight, or before it. */
-  #timer: { readonly at: number; readonly cancel: () => void } | undefined
+  readonly #deadlines: DeadlineTimer
   #over = false
 
   constructor(options: ConnectionOptions) {
@@ -63,6 +67,8 @@ export class Connection {
     this.#decoder = options.framing.decoder()
     this.#quiet = new LineQuiet(options.name, options.clock, options.quietMs)
     this.#copies = new AnswerCopies(options)
+    this.#echo = new EchoFilter(options.echo)
+    this.#deadlines = new DeadlineTimer(options.clock, (now) => this.#expire(now))
     this.#freeSlots = Array.from({ length: options.maxInFlight }, (_, index) => options.maxInFlight - index)
   }
 
@@ -96,8 +102,13 @@ export class Connection {
       )
   }
 
-  receive(bytes: Buffer): void {
-    if (!this.#options.framing.hasTransactionIds) this.#quiet.heard(this.#options.clock.monotonic())
+  receive(heard: Buffer): void {
+    let bytes = heard
+    if (!this.#options.framing.hasTransactionIds) {
+      this.#quiet.heard(this.#options.clock.monotonic())
+      bytes = this.#echo.pass(heard)
+      if (bytes.length === 0) return
+    }
     this.#cancelSettle?.()
     this.#cancelSettle = undefined
     try {
@@ -128,8 +139,7 @@ export class Connection {
     this.#over = true
     this.#quiet.stop(message)
     this.#copies.ended()
-    this.#timer?.cancel()
-    this.#timer = undefined
+    this.#deadlines.stop()
     this.discardInput()
     for (const pending of [...this.#pending.values()]) {
       this.#reject(pending, new TransportError(message, failure, { cause }))
@@ -153,7 +163,8 @@ export class Connection {
       this.#pending.set(key, pending)
       this.#bySlot[slot] = pending
       if (signal !== undefined) this.#listen(pending, signal)
-      this.#watch(deadline)
+      this.#deadlines.watch(deadline)
+      const frame = framing.encode(key, rtu)
       if (!framing.hasTransactionIds) {
         this.discardInput()
         this.#shape = pending
@@ -165,9 +176,10 @@ export class Connection {
           },
           reads ? timeoutMs : undefined,
         )
+        this.#echo.sent(frame, rtu.length, reads)
       }
       const written = broadcast ? () => this.#resolve(pending, { values: [], data: NO_DATA }) : undefined
-      if (link.write(framing.encode(key, rtu), written)) return
+      if (link.write(frame, written)) return
       // A socket that failed takes nothing before it says so. To wait for that would let callers who ask again at once
       // keep the event loop from ever saying it.
       this.#reject(pending, notSent(`${name} is not connected`))
@@ -223,6 +235,7 @@ export class Connection {
       this.#stray(frame)
       return
     }
+    if (transaction === undefined && this.#echo.isEcho(pending.request, pdu)) return
     const problem = pending.unit === unit ? undefined : `answered as unit ${unit}`
     const mismatch =
       problem ?? (pending.isException(pdu) ? undefined : answerProblem(pending.call, pending.request, pdu))
@@ -246,7 +259,10 @@ export class Connection {
 
   #take(pending: Pending, frame: Received): void {
     const { unit, pdu } = frame
-    if (frame.transaction === undefined) this.#copies.taken(frame, this.#options.clock.monotonic())
+    if (frame.transaction === undefined) {
+      this.#copies.taken(frame, this.#options.clock.monotonic())
+      this.#echo.answered(pdu)
+    }
     if (pending.isException(pdu)) {
       const failure = { kind: 'exception', exceptionCode: pdu[1]! } as const
       this.#reject(pending, new TransportError(`${this.#who(pending)} answered exception ${pdu[1]}`, failure))
@@ -270,28 +286,16 @@ export class Connection {
     return `${this.#options.name} unit ${unit}`
   }
 
-  /**
-   * One timer for all calls, left alone when a call ends: most end long before their deadline, and a timer for each
-   * would cost more than the rest of the call.
-   */
-  #watch(deadline: number): void {
-    if (this.#timer !== undefined && this.#timer.at <= deadline) return
-    this.#timer?.cancel()
-    const { clock } = this.#options
-    const left = Math.max(0, deadline - clock.monotonic())
-    this.#timer = { at: deadline, cancel: clock.after(left, () => this.#expire(), { unref: true }) }
-  }
-
-  #expire(): void {
-    this.#timer = undefined
-    const now = this.#options.clock.monotonic()
+  #expire(now: number): void {
     // Timers may come a fraction of a millisecond early.
     for (const pending of [...this.#pending.values()]) {
-      if (pending.deadline <= now + 0.5) this.#reject(pending, this.#lateError(pending))
+      if (pending.deadline > now + 0.5) continue
+      if (!this.#options.framing.hasTransactionIds) this.#echo.unanswered()
+      this.#reject(pending, this.#lateError(pending))
     }
     let next = Number.POSITIVE_INFINITY
     for (const { deadline } of this.#pending.values()) next = Math.min(next, deadline)
-    if (next < Number.POSITIVE_INFINITY) this.#watch(next)
+    if (next < Number.POSITIVE_INFINITY) this.#deadlines.watch(next)
   }
 
   #lateError(pending: Pending): TransportError {

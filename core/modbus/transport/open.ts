@@ -3,6 +3,7 @@ import { type Clock, systemClock } from '../../support/clock.js'
 import { asciiFraming } from './ascii-framing.js'
 import { ClientTransport } from './client-transport.js'
 import type { Framing } from './framing.js'
+import { LineEcho } from './line-echo.js'
 import type { Link } from './link.js'
 import { mbapDatagramFraming, mbapFraming } from './mbap-framing.js'
 import { rtuFraming } from './rtu-framing.js'
@@ -32,6 +33,8 @@ export interface TransportOptions {
    * waits as long. @default 20, longer than the lumps of USB adapters
    */
   readonly copyMs?: number
+  /** What is known of the line across connections, where frames carry no ids. @default nothing yet */
+  readonly echo?: LineEcho
 }
 
 /** A closed transport for `endpoint`; `connect()` opens it. */
@@ -46,6 +49,7 @@ export function createTransport(endpoint: BusEndpoint, options: TransportOptions
     quietMs: options.quietMs ?? quietOf(endpoint),
     copyMs: options.copyMs ?? COPY_MS,
     characterMs: characterOf(endpoint),
+    echo: options.echo ?? new LineEcho(),
     clock,
     logger,
   })

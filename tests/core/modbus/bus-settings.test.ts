@@ -8,7 +8,15 @@ const record = (slave_id: number, options: object) =>
 
 test('where the devices of a bus differ, the more careful value holds', () => {
   const settings = busSettingsOf([
-    record(1, { in_flight: 8, connections: 4, silence_ms: 5, late_grace_ms: 100, copy_grace_ms: 50, idle_close_ms: 9 }),
+    record(1, {
+      in_flight: 8,
+      connections: 4,
+      silence_ms: 5,
+      late_grace_ms: 100,
+      copy_grace_ms: 50,
+      local_echo: true,
+      idle_close_ms: 9,
+    }),
     record(2, { in_flight: 2, connections: 2, unit_switch_ms: 7, late_grace_ms: 900, idle_close_ms: 20 }),
     record(3, {}),
   ])
@@ -19,6 +27,7 @@ test('where the devices of a bus differ, the more careful value holds', () => {
     unitSwitchMs: 7,
     lateGraceMs: 900,
     copyGraceMs: 50,
+    localEcho: true,
     idleCloseMs: 20,
     connectTimeoutMs: 3_000,
   })
@@ -32,6 +41,7 @@ test('without wishes: one request on one connection that stays open', () => {
     unitSwitchMs: 0,
     lateGraceMs: 500,
     copyGraceMs: 20,
+    localEcho: false,
     idleCloseMs: 0,
     connectTimeoutMs: 3_000,
   })

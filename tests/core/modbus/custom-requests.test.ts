@@ -135,6 +135,8 @@ test('a mask write obeys the rules of the points whose bits it changes', async (
   ] as const) {
     assert.equal((await failure(mask(address, bits, or))).code, code, `${address} ${bits} ${or}`)
   }
+  const input = { register_type: 'input', address: 11, and: 0, or: 5 } as unknown as WriteItem
+  assert.equal((await failure(p.write(input))).code, 'ADDRESS_INVALID', 'never a register of another type')
   assert.equal(p.plant.requests, 1)
   assert.deepEqual(outcomes((await mask(11, 0xffff, 95)).results), ['ok'])
   assert.equal(p.plant.get(1, 'holding', 11), 95)

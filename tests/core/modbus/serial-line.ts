@@ -28,7 +28,12 @@ export async function serialUnavailable(): Promise<string | undefined> {
  * A party line over socat's pseudo terminals: what one station sends all others hear, one byte after the other at the
  * pace of the baud rate, which pseudo terminals do not have by themselves.
  */
-export async function openSerialLine(stations: number, baudRate: number): Promise<SerialLine> {
+export async function openSerialLine(
+  stations: number,
+  baudRate: number,
+  /** The station whose adapter hears what it sends itself. */
+  echoing?: number,
+): Promise<SerialLine> {
   const folder = await mkdtemp(join(tmpdir(), 'routemq-line-'))
   const paths = Array.from({ length: stations }, (_, index) => join(folder, `station${index}`))
   const children = paths.map((path) =>
@@ -50,7 +55,7 @@ export async function openSerialLine(stations: number, baudRate: number): Promis
     }
     for (const [from, bytes] of due) {
       children.forEach((child, index) => {
-        if (index !== from) child.stdin!.write(Uint8Array.from(bytes))
+        if (index !== from || index === echoing) child.stdin!.write(Uint8Array.from(bytes))
       })
     }
     if (queue.length > 0) timer = setTimeout(pump, Math.max(1, nextAt - performance.now()))

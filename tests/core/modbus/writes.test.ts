@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { WriteItem, WriteOutcome, WriteResult } from '../../../core/modbus/field.js'
+import type { FieldServiceOptions } from '../../../core/modbus/field-service.js'
+import { FakeClock } from '../../../core/testing/fake-clock.js'
 import { until } from '../poller/poller-harness.js'
 import { type DeviceExtra, failure, openField } from './field-harness.js'
 
@@ -14,8 +16,8 @@ const coil = (address: number, ...values: (boolean | number)[]): WriteItem => ({
 })
 const outcomes = (results: unknown) => (results as WriteResult[]).map((result): WriteOutcome => result.outcome)
 
-async function plant(extra: DeviceExtra = {}, unit = {}) {
-  const field = await openField({ port: 0, units: { 1: { holding: { 10: 7 }, ...unit } } }, { unit1: extra })
+async function plant(extra: DeviceExtra = {}, unit = {}, options: Partial<FieldServiceOptions> = {}) {
+  const field = await openField({ port: 0, units: { 1: { holding: { 10: 7 }, ...unit } } }, { unit1: extra }, options)
   const write = (...items: WriteItem[]) => field.field.request({ op: 'write', device_id: 'unit1', items, actor })
   const read = async (address: number, count = 1, source: 'live' | 'cache' = 'live') =>
     (await field.field.request({ op: 'read', device_id: 'unit1', register_type: 'holding', address, count, source }))
@@ -451,6 +453,97 @@ test('a register with a shortest interval refuses to be written sooner', async (
   )
   await p.write(raw(11, 2))
   assert.equal(p.wire().length, 2)
+  await p.close()
+})
+
+test('a function of its own may write anything: no sooner after any write than the interval, nor any write after it', async () => {
+  const functions = { 65: () => Buffer.alloc(0) }
+  const clock = new FakeClock()
+  const own: WriteItem = { function: 65 }
+  const p = await plant({ options: { min_interval_ms: 1_000 } }, { functions }, { clock })
+  const refused = async (item: WriteItem, waitMs: number) => {
+    const error = await failure(p.write(item))
+    assert.deepEqual([error.code, error.details.retry_after_ms], ['THROTTLED', waitMs])
+    assert.deepEqual(outcomes(error.details.results), ['not_sent'])
+  }
+  await p.write(raw(10, 1))
+  await refused(own, 1_000)
+  await clock.advance(400)
+  await refused(own, 600)
+  await clock.advance(600)
+  await p.write(own)
+  await clock.advance(999)
+  await refused(own, 1)
+  await refused(raw(10, 2), 1)
+  await refused(coil(0, true), 1)
+  await clock.advance(1)
+  await p.write(raw(10, 2))
+  await p.write(raw(11, 2))
+  assert.equal(p.plant.requests, 4)
+  await p.close()
+})
+
+test('the interval of a record holds whoever else writes its unit', async () => {
+  const p = await plant({ options: { min_interval_ms: 60_000 } })
+  p.field.apply([...p.records, p.record('other', { slave_id: 1 })])
+  await p.write(raw(9, 1))
+  await p.field.request({ op: 'write', device_id: 'other', items: [raw(10, 1)], actor })
+  assert.equal((await failure(p.write(raw(10, 2)))).code, 'THROTTLED')
+  await p.close()
+})
+
+test('more writes than may wait for a device are refused unsent; another device is written all the same', async () => {
+  const p = await openField(
+    { units: { 1: { holding: [0] }, 2: { holding: [0] } } },
+    { unit1: { timeout_ms: 5_000, options: { queue_limit: 5 } }, unit2: { timeout_ms: 5_000 } },
+  )
+  p.plant.faults.set(1, { kind: 'delay', ms: 200, times: 1 })
+  const write = (device_id: string, value: number) =>
+    p.field.request({ op: 'write', device_id, items: [raw(0, value)], actor })
+  const writes = Array.from({ length: 10 }, (_, n) => write('unit1', n))
+  const other = write('unit2', 9)
+  const ends = await Promise.all(writes.map((one) => one.then(() => 'ok').catch(({ code }) => code)))
+  // One is on the wire, five wait.
+  assert.deepEqual(ends, [...Array(6).fill('ok'), ...Array(4).fill('BUS_OVERLOADED')])
+  assert.deepEqual(
+    p.audit.filter(({ error }) => error?.code === 'BUS_OVERLOADED').map(({ outcome }) => outcome),
+    Array(4).fill('not_sent'),
+  )
+  await other
+  assert.deepEqual(
+    p.plant.log.map(({ unit, values }) => [unit, values[0]]).filter(([unit]) => unit === 1),
+    Array.from({ length: 6 }, (_, n) => [1, n]),
+  )
+  assert.equal(p.plant.get(2, 'holding', 0), 9)
+  await p.close()
+})
+
+test('a write that waits while the rules of its device change is not sent under the old ones', async () => {
+  const points = (max: number) => [{ name: 'setpoint', address: 10, max }]
+  const p = await plant({ timeout_ms: 5_000, points: points(100) })
+  for (const change of [{ points: points(50) }, { points: points(100), raw_write: 'deny' }]) {
+    p.field.apply(p.records)
+    p.plant.faults.set(1, { kind: 'delay', ms: 200, times: 1 })
+    const [asked, logged] = [p.plant.requests, p.wire().length]
+    const reading = p.read(0)
+    await until(() => p.plant.requests === asked + 1)
+    const waiting = failure(p.write({ point: 'setpoint', value: 80 }))
+    await until(() => p.field.gateways()[0]!.queued === 1)
+    p.field.apply([p.record('unit1', { timeout_ms: 5_000, ...change })])
+    await reading
+    assert.equal((await waiting).code, 'WRITE_DISABLED', JSON.stringify(change))
+    assert.equal(p.wire().length, logged)
+  }
+  p.field.apply(p.records)
+  p.plant.faults.set(1, { kind: 'delay', ms: 200, times: 1 })
+  const asked = p.plant.requests
+  const reading = p.read(0)
+  await until(() => p.plant.requests === asked + 1)
+  const written = p.write({ point: 'setpoint', value: 80 })
+  await until(() => p.field.gateways()[0]!.queued === 1)
+  p.field.apply([p.record('unit1', { timeout_ms: 4_000, points: points(100) })])
+  await reading
+  assert.deepEqual(outcomes((await written).results), ['ok'], 'what does not touch the write does not end it')
   await p.close()
 })
 

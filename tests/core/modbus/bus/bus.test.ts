@@ -7,6 +7,7 @@ import { normalizeDevice } from '../../../../core/modbus/device-schema.js'
 import { FieldService } from '../../../../core/modbus/field-service.js'
 import { TransportError } from '../../../../core/modbus/transport/transport.js'
 import { silentLogger } from '../../../../core/observability/logger.js'
+import { FakeClock } from '../../../../core/testing/fake-clock.js'
 import { kindOf, open, read, ScriptedTransport, tick, write } from './scripted-bus.js'
 
 test('in flight as many as allowed; a write goes alone on its unit', async () => {
@@ -146,7 +147,7 @@ test('a request waits its own delay, and the line keeps still after a broadcast'
   await bus.stop(100)
 })
 
-test('a serial line that is opened again still waits for what was late; another socket has no past', async () => {
+test('a line that is opened again still waits for what was late, over another socket to its converter too', async () => {
   const serial = {
     kind: 'serial_rtu',
     path: '/dev/x',
@@ -167,7 +168,7 @@ test('a serial line that is opened again still waits for what was late; another 
     await pause(20)
     assert.equal(line.connects, 2)
     const units = line.calls.slice(1).map(({ unit }) => unit)
-    assert.deepEqual(units, endpoint === serial ? [2] : [1])
+    assert.deepEqual(units, [2], endpoint.kind)
     await bus.stop(1)
   }
 })
@@ -288,4 +289,41 @@ test('the gate of connects counts each host for itself', () => {
   assert.equal(gate.claim('other'), 0)
   now = 10_000
   assert.equal(gate.claim('h'), 0)
+})
+
+test('late polls have the bus for as long as each write before them took', async () => {
+  const clock = new FakeClock()
+  const { bus, line, submit } = open({}, true, undefined, undefined, clock)
+  await clock.advance(1_000)
+  for (let n = 0; n < 3; n += 1) submit(1, write(n), { limit: 9 })
+  for (let n = 0; n < 6; n += 1) submit(2, read(n), { kind: 'poll', dueAt: 0, intervalMs: 100, limit: 9 })
+  const order: string[] = []
+  while (order.length < 9) {
+    await clock.advance(0)
+    const next = line.calls[order.length]!
+    order.push(next.unit === 1 ? 'write' : 'poll')
+    await clock.advance(next.unit === 1 ? 30 : 10)
+    next.answer([0])
+  }
+  const each = ['write', 'poll', 'poll', 'poll']
+  assert.deepEqual(order, [...each, ...each, 'write'])
+  await bus.stop(0)
+})
+
+test('a read with little time left ends for its caller and is waited for on the line: its unit is not taken for dead', async () => {
+  const clock = new FakeClock()
+  const { bus, line, submit } = open({}, false, undefined, undefined, clock)
+  const late = submit(1, read(0), { timeoutMs: 500, deadline: 20 })
+  const next = submit(2, read(0), { timeoutMs: 500 })
+  await clock.advance(20)
+  const error = (await late.catch((cause: unknown) => cause)) as BusError
+  assert.deepEqual([error.failure, error.notSent], [{ kind: 'expired', sent: true }, false])
+  await clock.advance(50)
+  assert.equal(line.calls.length, 1, 'the line is still taken')
+  line.calls[0]!.answer([7])
+  await clock.advance(0)
+  assert.deepEqual([line.calls.length, line.discards], [2, 0])
+  line.calls[1]!.answer([8])
+  assert.deepEqual((await next).values, [8])
+  await bus.stop(0)
 })

@@ -123,7 +123,15 @@ test('idle connections are all closed, and fewer connections close the surplus o
   const { bus, lines, submit } = openMany({ connections: 2, idleCloseMs: 30 })
   const both = [submit(1, read(0)), submit(2, read(0))]
   await tick()
-  const settings = { inFlight: 1, connections: 1, silenceMs: 0, unitSwitchMs: 0, lateGraceMs: 0, copyGraceMs: 0 }
+  const settings = {
+    inFlight: 1,
+    connections: 1,
+    silenceMs: 0,
+    unitSwitchMs: 0,
+    lateGraceMs: 0,
+    copyGraceMs: 0,
+    localEcho: false,
+  }
   bus.configure({ ...settings, idleCloseMs: 30, connectTimeoutMs: 100 })
   assert.deepEqual(
     lines.map(({ closed }) => closed),

@@ -8,7 +8,7 @@ import type {
   ModbusTransport,
   TransportError,
 } from '../../../../core/modbus/transport/transport.js'
-import { systemClock } from '../../../../core/support/clock.js'
+import { type Clock, systemClock } from '../../../../core/support/clock.js'
 
 interface Call {
   readonly unit: number
@@ -65,6 +65,7 @@ export function open(
   hasTransactionIds = true,
   createTransport?: () => ModbusTransport,
   endpoint: BusEndpoint = { kind: hasTransactionIds ? 'tcp' : 'rtu_tcp', host: 'h', port: 1 },
+  clock: Clock = systemClock,
 ) {
   const line = new ScriptedTransport(hasTransactionIds)
   const states: BusState[] = []
@@ -78,12 +79,13 @@ export function open(
       unitSwitchMs: 0,
       lateGraceMs: 100,
       copyGraceMs: 20,
+      localEcho: false,
       idleCloseMs: 0,
       connectTimeoutMs: 100,
       ...settings,
     },
     createTransport: createTransport ?? (() => line),
-    clock: systemClock,
+    clock,
     random: () => 0,
     claimConnect: () => 0,
     onState: (state) => states.push(state),

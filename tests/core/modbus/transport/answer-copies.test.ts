@@ -3,6 +3,7 @@ import { describe, test } from 'node:test'
 import { asciiFrame, asciiFraming } from '../../../../core/modbus/transport/ascii-framing.js'
 import { withCrc } from '../../../../core/modbus/transport/checksum.js'
 import { Connection } from '../../../../core/modbus/transport/connection.js'
+import { LineEcho } from '../../../../core/modbus/transport/line-echo.js'
 import { rtuFraming } from '../../../../core/modbus/transport/rtu-framing.js'
 import type { ModbusCall, TransportError } from '../../../../core/modbus/transport/transport.js'
 import { FakeClock } from '../../../../core/testing/fake-clock.js'
@@ -28,6 +29,7 @@ function open(framing: typeof rtuFraming) {
     quietMs: QUIET_MS,
     copyMs: COPY_MS,
     characterMs: 0,
+    echo: new LineEcho(),
     name: 'line',
     clock,
     onStray: () => {},

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { ClientTransport } from '../../../../core/modbus/transport/client-transport.js'
+import { LineEcho } from '../../../../core/modbus/transport/line-echo.js'
 import type { LinkEvents } from '../../../../core/modbus/transport/link.js'
 import { mbapFraming } from '../../../../core/modbus/transport/mbap-framing.js'
 import type { TransportError } from '../../../../core/modbus/transport/transport.js'
@@ -27,6 +28,7 @@ test('a link that takes nothing any more is lost at once, not when the event loo
     quietMs: 0,
     copyMs: 0,
     characterMs: 0,
+    echo: new LineEcho(),
     clock: systemClock,
     logger: silentLogger,
   })
