@@ -1,11 +1,14 @@
 import { randomBytes } from 'node:crypto'
 import type { Logger } from '../observability/logger.js'
+import type { Tracing } from '../observability/tracing.js'
 import type { Sample, SampleSink } from '../poller/sample.js'
 import type { Spool } from '../spool/spool.js'
 import { type Clock, sleep, systemClock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
-import { isFaultOfRow, troubleOf } from './connection-errors.js'
-import { decodeBatch, encodeBatch, rowsOf } from './ingest/rows.js'
+import { BatchInsert } from './ingest/batch-insert.js'
+import { ReadingSpool } from './ingest/reading-spool.js'
+import { RowBuffer } from './ingest/row-buffer.js'
+import { rowsOf } from './ingest/rows.js'
 import type { ReadingSource, ReadingWrite } from './readings/reading.js'
 import type { StoreState } from './store.js'
 
@@ -28,12 +31,14 @@ export interface IngestOptions {
   readonly clock?: Clock
   /** Rows the buffer holds; when it is full, `accept` waits. @default 100,000 */
   readonly capacity?: number
-  /** Rows of a batch at most. @default 2,000 */
+  /** Rows of a batch; up to four times as many where they have piled up. @default 2,000 */
   readonly batchRows?: number
   /** Milliseconds a row waits for its batch to fill at most. @default 200 */
   readonly batchMs?: number
   /** Milliseconds after which a batch that the database has not confirmed goes to the spool as well. @default 500 */
   readonly confirmMs?: number
+  /** Makes a span of each insert. */
+  readonly tracing?: Tracing
 }
 
 export interface IngestStats {
@@ -47,7 +52,7 @@ export interface IngestStats {
   readonly dropped: number
   /** Rows not taken because storing readings was suspended. */
   readonly suspended: number
-  /** Rows that the database refused by themselves, and samples whose time is none. */
+  /** Rows that the database refused by themselves, samples whose time is none, and records of the spool that hold no batch. */
   readonly refused: number
   readonly buffered: number
   readonly spoolBytes: number
@@ -66,40 +71,43 @@ const RETRY_MS = 500
  */
 export class Ingest implements SampleSink {
   readonly source: ReadingSource
-  readonly #options: Required<Omit<IngestOptions, 'spool' | 'boot' | 'instance'>>
-  readonly #spool: Spool | undefined
+  readonly #options: Required<Omit<IngestOptions, 'spool' | 'boot' | 'instance' | 'tracing'>>
+  readonly #inserts: BatchInsert
+  readonly #spool: ReadingSpool | undefined
   readonly #stop = new AbortController()
   readonly #unsubscribe: () => void
   readonly #pumping: Promise<void>
   readonly #replaying: Promise<void>
-  #buffer: ReadingWrite[] = []
-  #oldestAt = 0
+  readonly #buffer: RowBuffer
   #sequence = 0
   #placing = 0
   /** Batches that the database has not confirmed in time and that still may come. */
   #stalled = 0
-  /** An error that is neither a row's nor known of a database was told, until an insert succeeds. */
-  #toldUnknown = false
   #suspendedFor: string | undefined
+  /** Why a batch is neither in the database nor in the spool, while one is not. */
+  #noPlace: string | undefined
   #flushing = 0
-  #wakePump = () => {}
   readonly #paused = new Set<() => void>()
   #wakeReplay = () => {}
   #waiting: (() => void)[] = []
   #stopping: Promise<void> | undefined
-  #count = { accepted: 0, inserted: 0, spooled: 0, replayed: 0, dropped: 0, suspended: 0, refused: 0 }
+  #count = { accepted: 0, inserted: 0, spooled: 0, replayed: 0, suspended: 0, refused: 0 }
 
   constructor(options: IngestOptions) {
-    const { spool, instance, boot = `${Date.now().toString(36)}-${randomBytes(4).toString('hex')}`, ...rest } = options
+    const { spool, instance, boot = bootId(), tracing, ...rest } = options
     this.#options = { clock: systemClock, capacity: 100_000, batchRows: 2_000, batchMs: 200, confirmMs: 500, ...rest }
-    this.#spool = spool
+    this.#buffer = new RowBuffer(this.#options)
+    const { store, logger } = options
+    const onRefused = (row: ReadingWrite, error: string) => this.#refuse(row, error)
+    this.#inserts = new BatchInsert({ readings: store.readings, logger, onRefused, ...(tracing && { tracing }) })
+    this.#spool = spool && new ReadingSpool(spool, logger)
     this.source = { instance, boot }
-    this.#unsubscribe = options.store.onState(() => {
+    this.#unsubscribe = store.onState(() => {
       this.#wake()
       this.#wakeReplay()
     })
     this.#pumping = this.#pump()
-    this.#replaying = spool === undefined ? Promise.resolve() : this.#replay(spool)
+    this.#replaying = this.#spool === undefined ? Promise.resolve() : this.#replay(this.#spool)
   }
 
   /** Resolves when the rows are in the buffer: at once, unless it is full. Rejects with SHUTTING_DOWN. */
@@ -109,10 +117,9 @@ export class Ingest implements SampleSink {
     }
     if (this.#stop.signal.aborted) throw new RouteMQError('SHUTTING_DOWN', 'Readings are not taken any more')
     const wasEmpty = this.#buffer.length === 0
-    if (wasEmpty) this.#oldestAt = this.#options.clock.monotonic()
     for (const sample of samples) this.#take(sample)
     // In between, the batch that fills up is being waited for already.
-    if (wasEmpty || this.#buffer.length >= this.#options.batchRows) this.#wakePump()
+    if (wasEmpty || this.#buffer.isFull) this.#buffer.wake()
   }
 
   #take(sample: Sample): void {
@@ -121,7 +128,7 @@ export class Ingest implements SampleSink {
     this.#count.accepted += rows.length
     if (this.#suspendedFor !== undefined) this.#count.suspended += rows.length
     else if (!rows.every(hasTime)) this.#refuse(rows[0], 'time out of range')
-    else for (const row of rows) this.#buffer.push(row)
+    else this.#buffer.push(rows)
   }
 
   /** Stops storing readings, each counted, until {@link resume}: the disk is nearly full. */
@@ -149,6 +156,13 @@ export class Ingest implements SampleSink {
     }
   }
 
+  /** What an operator must know of readings that are lost or soon will be; undefined while all is well. */
+  get trouble(): string | undefined {
+    if (this.#noPlace !== undefined) return `neither the database nor the disk takes them (${this.#noPlace})`
+    if (this.#spool?.isGivingUp !== true) return undefined
+    return `the spool is full, and the oldest are given up (${this.#spool.dropped} so far)`
+  }
+
   /** Takes no more and flushes. Rows that found no place within `timeoutMs` are lost, counted in the log. */
   stop(timeoutMs = 5_000): Promise<void> {
     this.#stopping ??= this.#shutDown(timeoutMs)
@@ -158,6 +172,8 @@ export class Ingest implements SampleSink {
   stats(): IngestStats {
     return {
       ...this.#count,
+      refused: this.#count.refused + (this.#spool?.unreadable ?? 0),
+      dropped: this.#spool?.dropped ?? 0,
       buffered: this.#buffer.length + this.#placing,
       spoolBytes: this.#spool?.bytes ?? 0,
       spoolRecords: this.#spool?.count ?? 0,
@@ -175,7 +191,7 @@ export class Ingest implements SampleSink {
     limit.abort()
     if (!inTime) {
       this.#options.logger.error({ rows: this.#buffer.length + this.#placing }, 'Readings were lost: no place in time')
-      this.#buffer = []
+      this.#buffer.clear()
     }
     this.#stop.abort()
     this.#unsubscribe()
@@ -190,17 +206,18 @@ export class Ingest implements SampleSink {
   }
 
   async #pump(): Promise<void> {
-    const { batchRows } = this.#options
     const underWay = new Set<Promise<void>>()
     for (;;) {
-      await this.#batchDue()
+      await this.#buffer.due(
+        () => this.#flushing > 0,
+        () => this.#stop.signal.aborted,
+      )
       if (this.#buffer.length === 0) {
         if (!this.#stop.signal.aborted) continue
         await Promise.all(underWay)
         return
       }
-      const batch = this.#buffer.splice(0, batchRows)
-      this.#oldestAt = this.#options.clock.monotonic()
+      const batch = this.#buffer.take()
       this.#placing += batch.length
       const placed = this.#place(batch).finally(() => {
         underWay.delete(placed)
@@ -213,38 +230,33 @@ export class Ingest implements SampleSink {
     }
   }
 
-  /** Waits until a batch is full, old enough, wanted now, or never will be. */
-  async #batchDue(): Promise<void> {
-    const { batchRows, batchMs, clock } = this.#options
-    for (;;) {
-      if (this.#buffer.length >= batchRows || this.#stop.signal.aborted) return
-      if (this.#buffer.length > 0 && this.#flushing > 0) return
-      const left = this.#oldestAt + batchMs - clock.monotonic()
-      if (this.#buffer.length > 0 && left <= 0) return
-      await new Promise<void>((resolve) => {
-        const cancel = this.#buffer.length > 0 ? clock.after(left, resolve) : () => {}
-        this.#wakePump = () => {
-          cancel()
-          resolve()
-        }
-      })
-    }
-  }
-
   /** Returns when the batch is durable somewhere. */
   async #place(batch: readonly ReadingWrite[]): Promise<void> {
-    let told = false
     while (!this.#stop.signal.aborted) {
-      if (this.#canInsert() && (await this.#insertInTime(batch))) return
+      if (this.#canInsert() && (await this.#insertInTime(batch))) return this.#foundPlace()
       if (this.#spool !== undefined) {
-        const failure = await this.#toSpool(this.#spool, batch)
-        if (failure === undefined) return
-        if (!told)
-          this.#options.logger.error({ error: failure.message }, 'Readings can be neither inserted nor spooled')
-        told = true
+        const failure = await this.#spool.append(batch)
+        if (failure === undefined) {
+          this.#count.spooled += batch.length
+          this.#wakeReplay()
+          return this.#foundPlace()
+        }
+        this.#foundNone(failure)
       }
       await this.#pause()
     }
+  }
+
+  #foundNone({ message }: Error): void {
+    if (this.#noPlace === undefined) {
+      this.#options.logger.error({ error: message }, 'Readings can be neither inserted nor spooled')
+    }
+    this.#noPlace = message
+  }
+
+  #foundPlace(): void {
+    if (this.#noPlace !== undefined) this.#options.logger.info({}, 'Readings can be stored again')
+    this.#noPlace = undefined
   }
 
   #canInsert(): boolean {
@@ -254,7 +266,7 @@ export class Ingest implements SampleSink {
   /** True when the database confirmed in time. A batch that takes longer goes on by itself; meanwhile none follows. */
   async #insertInTime(batch: readonly ReadingWrite[]): Promise<boolean> {
     const { confirmMs, clock } = this.#options
-    const inserting = this.#insert(batch).then(
+    const inserting = this.#inserts.insert(batch).then(
       () => true,
       (error: unknown) => this.#notInserted(error),
     )
@@ -284,81 +296,23 @@ export class Ingest implements SampleSink {
     return false
   }
 
-  /** Inserts what can be inserted. Rejects with whatever is not the fault of a row: then all are kept. */
-  async #insert(rows: readonly ReadingWrite[]): Promise<void> {
-    try {
-      await this.#options.store.readings.insertBatch(rows)
-      this.#toldUnknown = false
-    } catch (error) {
-      if (!isFaultOfRow(error)) {
-        // The store has told of the rest.
-        if (troubleOf(error) === undefined && !this.#toldUnknown) {
-          this.#toldUnknown = true
-          this.#options.logger.error({ error: String(error) }, 'The database does not take readings; they are kept')
-        }
-        throw error
-      }
-      if (rows.length > 1) {
-        // One row that is refused must not hold up the others.
-        const half = Math.ceil(rows.length / 2)
-        await this.#insert(rows.slice(0, half))
-        await this.#insert(rows.slice(half))
-        return
-      }
-      this.#refuse(rows[0], String(error))
-    }
-  }
-
   #refuse(row: ReadingWrite | undefined, error: string): void {
     this.#count.refused += 1
     this.#options.logger.error({ row, error }, 'A reading was refused')
   }
 
-  /** Undefined when durable. */
-  async #toSpool(spool: Spool, batch: readonly ReadingWrite[]): Promise<Error | undefined> {
-    const record = encodeBatch(batch)
-    for (;;) {
-      try {
-        await spool.append([record])
-        this.#count.spooled += batch.length
-        this.#wakeReplay()
-        return undefined
-      } catch (error) {
-        if (!(error instanceof RouteMQError)) throw error
-        if (error.code !== 'SPOOL_FULL' || spool.count === 0) return error
-      }
-      await this.#giveUpOldest(spool)
-    }
-  }
-
-  async #giveUpOldest(spool: Spool): Promise<void> {
-    const [oldest] = await spool.peek(1)
-    if (oldest === undefined) return
-    const rows = decodeBatch(oldest.data)
-    await spool.ack(oldest.position)
-    if (this.#count.dropped === 0) {
-      this.#options.logger.error({ bytes: spool.bytes }, 'The spool of readings is full: the oldest are given up')
-    }
-    this.#count.dropped += rows.length
-  }
-
-  async #replay(spool: Spool): Promise<void> {
+  async #replay(spool: ReadingSpool): Promise<void> {
     while (!this.#stop.signal.aborted) {
       if (spool.count === 0 || !this.#canInsert() || !(await this.#replayOnce(spool))) await this.#replayPause()
     }
   }
 
   /** True where it got on. */
-  async #replayOnce(spool: Spool): Promise<boolean> {
+  async #replayOnce(spool: ReadingSpool): Promise<boolean> {
     try {
-      const records = await spool.peek(4)
-      const last = records.at(-1)
-      if (last === undefined) return false
-      const rows = records.flatMap(({ data }) => decodeBatch(data))
-      for (let at = 0; at < rows.length; at += 4_000) await this.#insert(rows.slice(at, at + 4_000))
-      await spool.ack(last.position)
-      this.#count.replayed += rows.length
-      return true
+      const rows = await spool.replay((batch) => this.#inserts.insert(batch))
+      this.#count.replayed += rows ?? 0
+      return rows !== undefined
     } catch (error) {
       this.#options.logger.debug({ error: String(error) }, 'Replay of spooled readings waits')
       return false
@@ -379,7 +333,7 @@ export class Ingest implements SampleSink {
   }
 
   #wake(): void {
-    this.#wakePump()
+    this.#buffer.wake()
     if (!this.#canInsert() && !this.#stop.signal.aborted) return
     for (const wake of [...this.#paused]) wake()
   }
@@ -400,6 +354,8 @@ export class Ingest implements SampleSink {
     for (const resolve of waiting) resolve()
   }
 }
+
+const bootId = () => `${Date.now().toString(36)}-${randomBytes(4).toString('hex')}`
 
 function hasTime({ time_us }: ReadingWrite): boolean {
   return Number.isSafeInteger(time_us)

@@ -63,9 +63,9 @@ export class Migrator {
         )
       }
       for (const step of missing) {
-        if (types.name === 'mysql') await this.#clearUnfinished(db, step)
+        const resumed = types.name === 'mysql' && (await this.#clearUnfinished(db, step))
         await this.#refuseForeignTables(db, step)
-        await this.#run(db, step, types)
+        await this.#run(db, step, types, resumed)
       }
       return missing.map(({ name }) => name)
     })
@@ -142,14 +142,17 @@ export class Migrator {
     )
   }
 
-  async #run(db: Kysely<unknown>, step: Step, types: DialectTypes): Promise<void> {
+  async #run(db: Kysely<unknown>, step: Step, types: DialectTypes, resumed: boolean): Promise<void> {
     const { table, now } = this.#options
     // MySQL commits each DDL statement by itself: the row is written first, as "begun", and completed at the end.
     if (types.name === 'mysql') {
       await this.#table(db).insertInto(table).values({ name: step.name, applied_us: BEGUN }).execute()
     }
     await this.#inTransaction(db, async (inner) => {
-      await step.up(inner, types)
+      await step.up(inner, types).catch((error: unknown) => {
+        // Its one statement had ended when the step was interrupted.
+        if (!resumed || !isThereAlready(error)) throw error
+      })
       const row = { name: step.name, applied_us: millisToMicros(now()) }
       if (types.name === 'mysql')
         await this.#table(inner).updateTable(table).set(row).where('name', '=', step.name).execute()
@@ -157,17 +160,21 @@ export class Migrator {
     })
   }
 
-  /** Removes what a step that was interrupted left behind: only tables of which we know that it made them. */
-  async #clearUnfinished(db: Kysely<unknown>, step: Step): Promise<void> {
+  /**
+   * Removes what a step that was interrupted left behind: only tables of which we know that it made them. True where there
+   * was one.
+   */
+  async #clearUnfinished(db: Kysely<unknown>, step: Step): Promise<boolean> {
     const { table, dialect } = this.#options
     const begun = await this.#table(db)
       .selectFrom(table)
       .select('name')
       .where('name', '=', step.name)
       .executeTakeFirst()
-    if (begun === undefined) return
+    if (begun === undefined) return false
     for (const left of await existingTables(db, dialect, step.creates ?? [])) await db.schema.dropTable(left).execute()
     await this.#table(db).deleteFrom(table).where('name', '=', step.name).execute()
+    return true
   }
 
   /** On SQLite the lock is a transaction already. */
@@ -205,6 +212,10 @@ export class Migrator {
       .execute()
   }
 }
+
+/** MySQL's word for a column or an index that is there. */
+const isThereAlready = (error: unknown) =>
+  ['ER_DUP_FIELDNAME', 'ER_DUP_KEYNAME'].includes(String((error as { code?: unknown } | null)?.code))
 
 const LOCK_NAME = 'routemq_migrations'
 /** The same name as a number, for PostgreSQL. */

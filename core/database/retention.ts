@@ -1,9 +1,9 @@
 import { statfs } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { type Kysely, sql } from 'kysely'
+import type { Kysely } from 'kysely'
 import type { Logger } from '../observability/logger.js'
 import { type Clock, systemClock } from '../support/clock.js'
-import { insertOnce } from './repositories/insert-once.js'
+import { giveSpaceBack, type ReadingTrimReport, trimReadings } from './retention/readings.js'
 import type { Store } from './store.js'
 import type { FrameworkTables } from './tables.js'
 
@@ -39,8 +39,7 @@ export interface RetentionOptions {
   readonly freeShare?: (dir: string) => Promise<number>
 }
 
-export interface RetentionReport {
-  readonly readings: number
+export interface RetentionReport extends ReadingTrimReport {
   readonly events: number
   readonly audit: number
   readonly deadLetters: number
@@ -48,17 +47,6 @@ export interface RetentionReport {
 }
 
 const DAY_US = 86_400_000_000
-/**
- * What readings must have grown by since the last trim to be trimmed again: the tables of servers do not shrink when rows go,
- * new ones fill the gaps.
- */
-const GROWN = 1.05
-/** Share of what a round should free on SQLite: below it, it was in vain. */
-const WORTH = 0.2
-/** Where the size after the last trim stands. */
-const TRIMMED = 'readings_trimmed_bytes'
-/** Rows deleted at once: short transactions, so that ingest does not wait. */
-const CHUNK = 5_000
 /** How often the disk is looked at. */
 const DISK_EVERY_MS = 30_000
 
@@ -106,19 +94,28 @@ export class Retention {
 
   /** One round. Does nothing while the database is away. */
   async run(): Promise<RetentionReport | undefined> {
-    if (this.#options.store.state.name !== 'ok') return undefined
-    const { readingDays, eventDays, auditDays, claimHours } = this.#limits
+    const { store, logger } = this.#options
+    if (store.state.name !== 'ok') return undefined
+    const { readingDays, readingBytes, eventDays, auditDays, claimHours } = this.#limits
     const now = this.#clock.now() * 1e3
+    const stopping = () => this.#stopping()
     const report = {
-      readings: (await this.#readingsBefore(now - readingDays * DAY_US)) + (await this.#readingsOverSize(now)),
+      ...(await trimReadings({
+        store,
+        logger,
+        cutoff: now - readingDays * DAY_US,
+        bytes: readingBytes,
+        now,
+        stopping,
+      })),
       events: await this.#before('routemq_events', now - eventDays * DAY_US),
       audit: await this.#before('routemq_audit', now - auditDays * DAY_US),
       deadLetters: await this.#tooManyDeadLetters(),
       claims: await this.#oldClaims(now - (claimHours * DAY_US) / 24),
     }
-    await this.#giveSpaceBack()
+    await giveSpaceBack(store, stopping)
     const removed = Object.values(report).reduce((sum, count) => sum + count, 0)
-    if (removed > 0) this.#options.logger.info({ ...report }, 'Old records were removed')
+    if (removed > 0) logger.info({ ...report }, 'Old records were removed')
     return report
   }
 
@@ -167,110 +164,6 @@ export class Retention {
     return this.#options.store.kysely as Kysely<FrameworkTables>
   }
 
-  /** Series by series: the key begins with the series, so each is one range and nothing is scanned. */
-  async #readingsBefore(cutoff: number): Promise<number> {
-    let removed = 0
-    const ids = await this.#db.selectFrom('routemq_series').select('id').orderBy('id').execute()
-    for (const { id } of ids) {
-      for (;;) {
-        if (this.#stopping()) return removed
-        const edge = await this.#db
-          .selectFrom('routemq_readings')
-          .select('time_us')
-          .where('series_id', '=', id)
-          .where('time_us', '<', cutoff)
-          .orderBy('time_us')
-          .offset(CHUNK)
-          .limit(1)
-          .executeTakeFirst()
-        const result = await this.#db
-          .deleteFrom('routemq_readings')
-          .where('series_id', '=', id)
-          .where('time_us', '<', edge?.time_us ?? cutoff)
-          .executeTakeFirst()
-        removed += Number(result.numDeletedRows)
-        // Where all the rows of a chunk have one time, the whole of that time goes at once below.
-        if (edge === undefined) break
-        if (result.numDeletedRows === 0n) {
-          const same = await this.#db
-            .deleteFrom('routemq_readings')
-            .where('series_id', '=', id)
-            .where('time_us', '=', edge.time_us)
-            .executeTakeFirst()
-          removed += Number(same.numDeletedRows)
-        }
-      }
-    }
-    return removed
-  }
-
-  /** Over the size, the oldest go: by how much of the span they cover, as rows come evenly. */
-  async #readingsOverSize(now: number): Promise<number> {
-    const { readingBytes } = this.#limits
-    let bytes = await this.#readingBytes()
-    if (bytes <= readingBytes) {
-      await this.#rememberTrim(undefined)
-      return 0
-    }
-    const trimmed = await this.#trimmedBytes()
-    // Rebuilt by its administrator it is smaller, and what it grows by counts from there.
-    if (trimmed !== undefined && bytes < trimmed) await this.#rememberTrim(bytes)
-    if (trimmed !== undefined && bytes <= trimmed * GROWN) return 0
-    let removed = 0
-    for (let round = 0, vain = 0; round < 20 && bytes > readingBytes && !this.#stopping(); round++) {
-      const { oldest } = await this.#db
-        .selectFrom('routemq_readings')
-        .select(({ fn }) => fn.min('time_us').as('oldest'))
-        .executeTakeFirstOrThrow()
-      if (oldest === null) break
-      const over = Math.min(0.9, (bytes - readingBytes * 0.95) / bytes)
-      const gone = await this.#readingsBefore(Number(oldest) + Math.ceil((now - Number(oldest)) * over) + 1)
-      removed += gone
-      if (gone === 0) break
-      if (this.#options.store.dialect !== 'sqlite') {
-        // One that was broken off is finished by the next life.
-        if (!this.#stopping()) await this.#rememberTrim(bytes)
-        break
-      }
-      await this.#giveSpaceBack()
-      const before = bytes
-      bytes = await this.#readingBytes()
-      vain = before - bytes < over * before * WORTH ? vain + 1 : 0
-      // Once may be a single row with a time of long ago.
-      if (vain < 2) continue
-      this.#options.logger.warn({ bytes }, 'Removing readings does not make the file smaller: something else fills it')
-      await this.#rememberTrim(bytes)
-      break
-    }
-    return removed
-  }
-
-  /** Bytes that the last trim left, where only growth beyond them is worth another; known over a restart as well. */
-  async #trimmedBytes(): Promise<number | undefined> {
-    const row = await this.#db.selectFrom('routemq_meta').select('value').where('name', '=', TRIMMED).executeTakeFirst()
-    return row === undefined ? undefined : Number(row.value)
-  }
-
-  async #rememberTrim(bytes: number | undefined): Promise<void> {
-    await this.#db.deleteFrom('routemq_meta').where('name', '=', TRIMMED).execute()
-    if (bytes === undefined) return
-    const row = this.#db.insertInto('routemq_meta').values({ name: TRIMMED, value: String(bytes) })
-    await insertOnce(this.#options.store.dialect, row)
-  }
-
-  async #readingBytes(): Promise<number> {
-    const { dialect } = this.#options.store
-    const query =
-      dialect === 'sqlite'
-        ? sql<{ bytes: number }>`select (p.page_count - f.freelist_count) * s.page_size as bytes
-            from pragma_page_count p, pragma_freelist_count f, pragma_page_size s`
-        : dialect === 'postgres'
-          ? sql<{ bytes: number }>`select pg_total_relation_size('routemq_readings') as bytes`
-          : sql<{ bytes: number }>`select data_length + index_length as bytes from information_schema.tables
-              where table_schema = database() and table_name = 'routemq_readings'`
-    return Number((await query.execute(this.#db)).rows[0]?.bytes ?? 0)
-  }
-
   async #before(table: 'routemq_events' | 'routemq_audit', cutoff: number): Promise<number> {
     const result = await this.#db.deleteFrom(table).where('time_us', '<', cutoff).executeTakeFirst()
     return Number(result.numDeletedRows)
@@ -279,8 +172,9 @@ export class Retention {
   async #tooManyDeadLetters(): Promise<number> {
     const last = await this.#db
       .selectFrom('routemq_dead_letters')
-      .select('failed_us')
+      .select(['failed_us', 'id'])
       .orderBy('failed_us', 'desc')
+      .orderBy('id', 'desc')
       .offset(this.#limits.deadLetters)
       .limit(1)
       .executeTakeFirst()
@@ -288,6 +182,8 @@ export class Retention {
     const result = await this.#db
       .deleteFrom('routemq_dead_letters')
       .where('failed_us', '<=', last.failed_us)
+      // Of those that failed in the same moment as the first one too many, the others stay.
+      .where(({ or, eb }) => or([eb('failed_us', '<', last.failed_us), eb('id', '<=', last.id)]))
       .executeTakeFirst()
     return Number(result.numDeletedRows)
   }
@@ -295,17 +191,6 @@ export class Retention {
   async #oldClaims(cutoff: number): Promise<number> {
     const result = await this.#db.deleteFrom('routemq_claims').where('updated_us', '<', cutoff).executeTakeFirst()
     return Number(result.numDeletedRows)
-  }
-
-  /** The servers clean up by themselves; SQLite returns the pages it freed, some at a time. */
-  async #giveSpaceBack(): Promise<void> {
-    if (this.#options.store.dialect !== 'sqlite') return
-    for (let round = 0; round < 1_000 && !this.#stopping(); round++) {
-      const { rows } = await sql<{ freelist_count: number }>`pragma freelist_count`.execute(this.#db)
-      if ((rows[0]?.freelist_count ?? 0) === 0) break
-      await sql`pragma incremental_vacuum(2000)`.execute(this.#db)
-    }
-    await sql`pragma wal_checkpoint(truncate)`.execute(this.#db)
   }
 
   /** True while a round that `start` began should end. */

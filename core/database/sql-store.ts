@@ -7,6 +7,7 @@ import { RouteMQError } from '../support/errors.js'
 import { loadAppMigrations } from './app-migrations.js'
 import { type Trouble, troubleOf } from './connection-errors.js'
 import type { DialectName } from './dialect.js'
+import { makeHypertable } from './hypertable.js'
 import { FRAMEWORK_MIGRATIONS } from './migrations/index.js'
 import { Migrator } from './migrator.js'
 import { mysqlPool } from './mysql.js'
@@ -25,8 +26,8 @@ import { Revision } from './repositories/revision.js'
 import { TargetRepository } from './repositories/targets.js'
 import { SqliteThread } from './sqlite/client.js'
 import { sqliteDialect } from './sqlite/dialect.js'
-import type { MigrationReport, MigrationStatus, Store, StoreState } from './store.js'
-import type { FrameworkTables } from './tables.js'
+import type { MigrationReport, MigrationStatus, Store, StoreState, StoreTransaction } from './store.js'
+import { type FrameworkTables, OF_THIS_DATABASE } from './tables.js'
 import { reasonOf, watchedDialect } from './watched-dialect.js'
 
 type ServerConfig = Exclude<DatabaseConfig, { kind: 'none' }>
@@ -34,6 +35,8 @@ type Options = OpenOptions & { readonly clock: Clock }
 
 /** Copies that are kept of an SQLite file from before its migrations. */
 const COPIES = 3
+/** Connections to a server that read history, beside those of the pool. */
+const READERS = 2
 /** What is written to see whether a disk has room. */
 const TRY_BYTES = 512 * 1024
 
@@ -55,9 +58,10 @@ export class SqlStore implements Store {
   readonly #options: Options
   readonly #file: string | undefined
   readonly #thread: SqliteThread | undefined
+  /** Reads history beside what is written. */
+  readonly #reader: { readonly kysely: Kysely<unknown>; readonly thread?: SqliteThread } | undefined
   readonly #listeners = new Set<(state: StoreState) => void>()
   #state: StoreState = { name: 'disconnected', reason: 'not tried yet' }
-  #migrated = false
   #checking: Promise<void> | undefined
   #cancelCheck: (() => void) | undefined
   #closing: Promise<void> | undefined
@@ -69,17 +73,9 @@ export class SqlStore implements Store {
     this.#file = config.kind === 'sqlite' ? config.file : undefined
     this.#thread = config.kind === 'sqlite' ? new SqliteThread(config.file) : undefined
     const echo = config.kind !== 'sqlite' && config.echo
-    this.kysely = new Kysely<unknown>({
-      dialect: watchedDialect(this.#dialectOf(config), (trouble, error) => this.#trouble(trouble, error)),
-      ...(echo && {
-        log: (event) => options.logger.info({ sql: event.query.sql, ms: event.queryDurationMillis }, 'SQL'),
-      }),
-    })
-    const context: RepositoryContext = {
-      db: this.kysely as Kysely<FrameworkTables>,
-      dialect: this.dialect,
-      now: () => options.clock.now(),
-    }
+    this.kysely = this.#kyselyOf(this.#dialectOf(config, this.#thread), echo)
+    this.#reader = this.#readerOf(config, echo)
+    const context = this.#contextOf(this.kysely, this.#reader?.kysely)
     this.devices = new DeviceRepository(context)
     this.targets = new TargetRepository(context)
     this.readings = new ReadingRepository(context, this.#thread)
@@ -118,11 +114,12 @@ export class SqlStore implements Store {
     await sql`select 1`.execute(this.kysely)
   }
 
-  async migrate(): Promise<MigrationReport> {
+  async migrate({ moveReadings = false } = {}): Promise<MigrationReport> {
     const framework = this.#migrator('routemq_migrations', FRAMEWORK_MIGRATIONS)
     const app = this.#migrator('routemq_app_migrations', await loadAppMigrations(this.#options.appMigrationsDir))
     const copy = await this.#copyBefore(framework, app)
-    return { framework: await framework.up(), app: await app.up(), copy }
+    const ran = { framework: await framework.up(), app: await app.up() }
+    return { ...ran, copy, hypertable: await this.#hypertable(moveReadings) }
   }
 
   async migrationStatus(): Promise<MigrationStatus> {
@@ -146,6 +143,19 @@ export class SqlStore implements Store {
     await this.kysely.connection().execute(() => thread.backup(file))
   }
 
+  transaction<T>(work: (within: StoreTransaction) => Promise<T>): Promise<T> {
+    return this.kysely.transaction().execute((kysely) => {
+      const context = this.#contextOf(kysely, kysely)
+      return work({
+        dialect: this.dialect,
+        kysely,
+        readings: new ReadingRepository(context, this.#thread),
+        deadLetters: new DeadLetterRepository(context),
+        audit: new AuditRepository(context),
+      })
+    })
+  }
+
   close(): Promise<void> {
     this.#closing ??= this.#close()
     return this.#closing
@@ -154,12 +164,37 @@ export class SqlStore implements Store {
   async #close(): Promise<void> {
     this.#cancelCheck?.()
     await this.#checking
-    await this.kysely.destroy()
-    await this.#thread?.close()
+    await Promise.all([this.kysely.destroy(), this.#reader?.kysely.destroy()])
+    await Promise.all([this.#thread?.close(), this.#reader?.thread?.close()])
   }
 
-  #dialectOf(config: ServerConfig): Dialect {
-    if (config.kind === 'sqlite') return sqliteDialect(this.#thread!)
+  #kyselyOf(dialect: Dialect, echo: boolean): Kysely<unknown> {
+    const { logger } = this.#options
+    return new Kysely<unknown>({
+      dialect: watchedDialect(dialect, (trouble, error) => this.#trouble(trouble, error)),
+      ...(echo && {
+        log: (event) => logger.info({ sql: event.query.sql, ms: event.queryDurationMillis }, 'SQL'),
+      }),
+    })
+  }
+
+  #readerOf(config: ServerConfig, echo: boolean) {
+    if (config.kind !== 'sqlite') {
+      return { kysely: this.#kyselyOf(this.#dialectOf({ ...config, poolSize: READERS }, undefined), echo) }
+    }
+    // A database in memory is that of its one connection.
+    if (config.file === ':memory:') return undefined
+    const thread = new SqliteThread(config.file)
+    return { thread, kysely: this.#kyselyOf(this.#dialectOf(config, thread), echo) }
+  }
+
+  #contextOf(db: Kysely<unknown>, reads = db): RepositoryContext {
+    const now = () => this.#options.clock.now()
+    return { db: db as Kysely<FrameworkTables>, reads: reads as Kysely<FrameworkTables>, dialect: this.dialect, now }
+  }
+
+  #dialectOf(config: ServerConfig, thread: SqliteThread | undefined): Dialect {
+    if (config.kind === 'sqlite') return sqliteDialect(thread!)
     const options = {
       url: config.url,
       poolSize: config.poolSize,
@@ -178,15 +213,33 @@ export class SqlStore implements Store {
 
   async #connect(): Promise<void> {
     await this.ping()
-    if (!this.#migrated && this.#options.migrate !== false) {
+    // Again after each absence: what comes back may be a restored copy, or have been migrated by a newer version.
+    if (this.#state.name !== 'ok' && this.#options.migrate !== false) {
       const { framework, app, copy } = await this.migrate()
       if (framework.length + app.length > 0) {
         this.#options.logger.info({ framework, app, copy }, 'The database was migrated')
       }
     }
-    this.#migrated = true
     if (this.#state.name === 'error' && this.#options.migrate !== false) await this.#tryWriting()
     this.#become({ name: 'ok' })
+  }
+
+  /** Where it cannot be made, a plain table serves as well. */
+  async #hypertable(moveReadings: boolean): Promise<boolean> {
+    if (this.dialect !== 'postgres') return false
+    const { logger } = this.#options
+    try {
+      const outcome = await makeHypertable(this.kysely, moveReadings)
+      if (outcome === 'made') logger.info({}, 'Readings are kept in a hypertable of TimescaleDB')
+      if (outcome === 'has_rows') {
+        logger.info({}, 'TimescaleDB is there, and readings are in a plain table: `routemq migrate` moves them')
+      }
+      return outcome === 'made'
+    } catch (error) {
+      if (troubleOf(error) !== undefined) throw error
+      logger.warn({ error: reasonOf(error) }, 'Readings stay in a plain table: TimescaleDB made no hypertable of it')
+      return false
+    }
   }
 
   /** On a full or read-only disk reading goes on: only what can be written as well is there again. */
@@ -195,7 +248,7 @@ export class SqlStore implements Store {
     const { dialect } = this
     // As much as a batch of readings takes, or the state would change with every batch.
     for (const value of [' '.repeat(dialect === 'sqlite' ? TRY_BYTES : 1), '']) {
-      const insert = db.insertInto('routemq_meta').values({ name: 'written', value })
+      const insert = db.insertInto('routemq_meta').values({ name: OF_THIS_DATABASE.written, value })
       if (dialect === 'mysql') await insert.onDuplicateKeyUpdate({ value }).execute()
       else await insert.onConflict((conflict) => conflict.column('name').doUpdateSet({ value })).execute()
     }
@@ -210,9 +263,16 @@ export class SqlStore implements Store {
     if (!holdsSomething || pending === undefined) return undefined
     const copy = `${this.#file}.before-${pending.name}`
     const unfinished = `${copy}.${process.pid}.tmp`
-    await rm(unfinished, { force: true })
-    await this.backup(unfinished)
-    await rename(unfinished, copy)
+    try {
+      await rm(unfinished, { force: true })
+      await this.backup(unfinished)
+      // Another process may have migrated meanwhile: then this is a copy of afterwards, and the other's the right one.
+      const now = (await Promise.all(migrators.map((migrator) => migrator.status()))).flat()
+      if (!now.some(({ name, appliedAt }) => name === pending.name && appliedAt === undefined)) return undefined
+      await rename(unfinished, copy)
+    } finally {
+      await rm(unfinished, { force: true })
+    }
     await this.#pruneCopies(this.#file, copy)
     return copy
   }

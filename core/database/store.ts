@@ -26,12 +26,17 @@ export interface MigrationReport {
   readonly app: readonly string[]
   /** The copy that was made of an SQLite file before. */
   readonly copy: string | undefined
+  /** True where the readings became a hypertable of TimescaleDB now. */
+  readonly hypertable: boolean
 }
 
 export interface MigrationStatus {
   readonly framework: readonly StepStatus[]
   readonly app: readonly StepStatus[]
 }
+
+/** What takes part in a transaction of the store. */
+export type StoreTransaction = Pick<Store, 'dialect' | 'kysely' | 'readings' | 'deadLetters' | 'audit'>
 
 /** The database of the product. Every call rejects with DATABASE_UNAVAILABLE while it is away. */
 export interface Store {
@@ -43,13 +48,18 @@ export interface Store {
   onState(listener: (state: StoreState) => void): () => void
   /** Asks the database for an answer. Rejects with DATABASE_UNAVAILABLE. */
   ping(): Promise<void>
-  /** Runs what has not run; done by `openDatabase` too. Rejects with DATABASE_SCHEMA, DATABASE_UNAVAILABLE. */
-  migrate(): Promise<MigrationReport>
+  /**
+   * Runs what has not run; done by `openDatabase` too. Readings that are there already are moved into a hypertable only with
+   * `moveReadings`. Rejects with DATABASE_SCHEMA, DATABASE_UNAVAILABLE.
+   */
+  migrate(options?: { readonly moveReadings?: boolean }): Promise<MigrationReport>
   migrationStatus(): Promise<MigrationStatus>
   /** Takes the last migration of the application back; undefined where there is none. The framework's stay. */
   rollback(): Promise<string | undefined>
   /** SQLite only: a consistent copy into a file that does not exist yet, while everything goes on. */
   backup(file: string): Promise<void>
+  /** Runs work in one transaction: where it rejects, everything is as it was. */
+  transaction<T>(work: (within: StoreTransaction) => Promise<T>): Promise<T>
   close(): Promise<void>
   /** For the tables of the application (`ctx.db`). */
   readonly kysely: Kysely<unknown>

@@ -2,6 +2,14 @@ import type { Generated } from 'kysely'
 
 type Flag = boolean | number
 
+/** Entries of `routemq_meta` that speak of the very database they are in; all others say what was done once. */
+export const OF_THIS_DATABASE = {
+  /** Bytes of readings that the last trim left. */
+  trimmed: 'readings_trimmed_bytes',
+  /** Written to see whether it can be. */
+  written: 'written',
+} as const
+
 /** The framework's tables. Times are microseconds since the epoch, UTC; JSON stands as text. */
 export interface FrameworkTables {
   routemq_meta: { name: string; value: string }

@@ -80,7 +80,7 @@ export async function assemble(options: AssemblyOptions): Promise<Product> {
 
   const [broker, virtual] = await Promise.all([openBroker(options), openVirtual(options)])
   const brokerUrl = broker.url
-  const storage = await Storage.open({ app, config, logger, clock })
+  const storage = await Storage.open({ app, config, logger, clock, tracing })
   closers.add('storage', () => storage.close())
 
   const live = new LiveFeed()

@@ -15,6 +15,7 @@ import type { FieldPort } from '../modbus/field.js'
 import type { WriteAudit, WriteAuditRecord } from '../modbus/write-audit.js'
 import { Outbox } from '../mqtt/outbox.js'
 import type { Logger } from '../observability/logger.js'
+import type { Tracing } from '../observability/tracing.js'
 import { Spool } from '../spool/spool.js'
 import type { Clock } from '../support/clock.js'
 import type { GatewayServices } from '../workers/services.js'
@@ -50,6 +51,7 @@ export interface StorageOptions {
   readonly config: Config
   readonly logger: Logger
   readonly clock: Clock
+  readonly tracing?: Tracing | undefined
 }
 
 const MEBIBYTE = 1_048_576
@@ -72,7 +74,7 @@ export class Storage {
     })
   }
 
-  static async open({ app, config, logger, clock }: StorageOptions): Promise<Storage> {
+  static async open({ app, config, logger, clock, tracing }: StorageOptions): Promise<Storage> {
     const warnings: string[] = []
     const { instance, dataDir } = config.app
     const store = await openDatabase(config.database, {
@@ -127,6 +129,7 @@ export class Storage {
       logger,
       clock,
       instance,
+      ...(tracing && { tracing }),
     })
     const kept = new GatewayStore({
       tables: { deadLetters: store.deadLetters, parked: store.parked, claims: store.idempotency },
@@ -183,7 +186,7 @@ export class Storage {
 
   /** Why readings are not stored, while they are not. */
   get notStoring(): string | undefined {
-    return this.#parts.retention?.diskReason
+    return this.#parts.retention?.diskReason ?? this.ingest?.trouble
   }
 
   /** Of every write and every refusal; before a write it says whether there is a place for them. */

@@ -30,7 +30,7 @@ onEachDatabase((kind) => {
     for (let n = -5; n < QUERIES; n++) {
       const number = (n + 5) * 37
       const series = seriesOf(number % POINTS)
-      for (const [name, query] of Object.entries(queries(series))) {
+      for (const [name, query] of Object.entries(await queries(store, series))) {
         const { count, ms } = await timed(store, query)
         assert.equal(
           count,
@@ -62,13 +62,20 @@ const seriesOf = (point: number) => ({
 })
 const timeOf = (row: number) => START_US + row * EVERY_US
 
-/** The first page, one in the middle and the last one as their cursors would ask for them; and one value within one day. */
-function queries(series: { device_id: string; point: string }): Record<string, ReadingQuery> {
+/** The first page, one in the middle and the last one by the cursor of the page before; and one value within one day. */
+async function queries(
+  store: Store,
+  series: { device_id: string; point: string },
+): Promise<Record<string, ReadingQuery>> {
   const day = Date.UTC(2026, 0, 1) * 1_000
+  const behind = async (row: number): Promise<ReadingQuery> => {
+    const { next } = await store.readings.query({ ...series, limit: 1, to: timeOf(row + 1) })
+    return { ...series, limit: PAGE, cursor: next! }
+  }
   return {
     first: { ...series, limit: PAGE },
-    middle: { ...series, limit: PAGE, to: timeOf(ROWS / 2) },
-    last: { ...series, limit: PAGE, to: timeOf(PAGE) },
+    middle: await behind(ROWS / 2),
+    last: await behind(PAGE),
     'value and day': { ...series, limit: PAGE / 2, from: day, to: day + 86_400_000_000, value: 7 },
   }
 }

@@ -2,6 +2,7 @@ import { resolve } from 'node:path'
 import { loadConfig } from '../../config/load-config.js'
 import type { Store } from '../../database/store.js'
 import { RouteMQError } from '../../support/errors.js'
+import { userName } from '../actor.js'
 import type { CliContext } from '../context.js'
 import type { Registry } from '../program.js'
 import { RunningProduct } from '../running-product.js'
@@ -72,7 +73,18 @@ export function registerBackup({ program, action }: Registry): void {
             const copy = filled.length > 0 ? await copyBefore(store) : undefined
             if (copy !== undefined) err(`What was there is in ${copy}`)
             const progress = new Progress(context)
-            await load(store, readBackup(path), (rows) => progress.add(rows))
+            await load({
+              store,
+              lines: readBackup(path),
+              onRows: (rows) => progress.add(rows),
+              entry: {
+                actor: { kind: 'cli', name: userName() },
+                action: 'restore',
+                subject: path,
+                outcome: 'ok',
+                details: { created_at: header.created_at, replaced: filled },
+              },
+            })
             if (json)
               out(
                 JSON.stringify({ file: path, rows: progress.rows, created_at: header.created_at, copy: copy ?? null }),

@@ -2,6 +2,9 @@ import type { Registry } from '../program.js'
 import { withStore } from '../store-session.js'
 import { table } from '../table.js'
 
+/** A statement over a table of years takes as long as it takes. */
+const LIMITS = { statementMs: 86_400_000 }
+
 /** `routemq migrate`, `migrate:status`, `migrate:rollback`: the tables of the product and of the application. */
 export function registerMigrate({ program, action }: Registry): void {
   program
@@ -9,18 +12,21 @@ export function registerMigrate({ program, action }: Registry): void {
     .description('run the migrations that have not run; starting the product does the same')
     .action(() =>
       action((context, json) =>
-        withStore(context, async (store) => {
-          const report = await store.migrate()
-          const names = [...report.framework, ...report.app]
-          if (json) context.out(JSON.stringify(report))
-          else {
-            if (report.copy !== undefined) context.out(`copied the database to ${report.copy}`)
-            context.out(
-              names.length === 0 ? `Nothing to do: ${store.address} is up to date.` : names.map(ran).join('\n'),
-            )
-          }
-          return 0
-        }),
+        withStore(
+          context,
+          async (store) => {
+            const report = await store.migrate({ moveReadings: true })
+            const done = [...report.framework, ...report.app].map(ran)
+            if (report.hypertable) done.push('moved the readings into a hypertable of TimescaleDB')
+            if (json) context.out(JSON.stringify(report))
+            else {
+              if (report.copy !== undefined) context.out(`copied the database to ${report.copy}`)
+              context.out(done.length === 0 ? `Nothing to do: ${store.address} is up to date.` : done.join('\n'))
+            }
+            return 0
+          },
+          LIMITS,
+        ),
       ),
     )
   program
@@ -47,12 +53,16 @@ export function registerMigrate({ program, action }: Registry): void {
     .description("take the application's last migration back")
     .action(() =>
       action((context, json) =>
-        withStore(context, async (store) => {
-          const name = await store.rollback()
-          if (json) context.out(JSON.stringify({ rolled_back: name ?? null }))
-          else context.out(name === undefined ? 'There is nothing to take back.' : `took ${name} back`)
-          return 0
-        }),
+        withStore(
+          context,
+          async (store) => {
+            const name = await store.rollback()
+            if (json) context.out(JSON.stringify({ rolled_back: name ?? null }))
+            else context.out(name === undefined ? 'There is nothing to take back.' : `took ${name} back`)
+            return 0
+          },
+          LIMITS,
+        ),
       ),
     )
 }

@@ -41,6 +41,25 @@ export async function writeBackup(file: string, lines: AsyncIterable<BackupLine>
 /** Reads a file to its end and compares its checksum. @throws BACKUP_INVALID */
 export async function checkBackup(file: string): Promise<BackupHeader> {
   let header: BackupHeader | undefined
+  for await (const text of verified(file)) header ??= headerOf(file, text)
+  if (header === undefined) throw invalid(file, 'it ends too early')
+  return header
+}
+
+/**
+ * The lines behind the header. Compared again: between the check and now the file may have become another one, so take
+ * nothing for done before the last line was given. @throws BACKUP_INVALID
+ */
+export async function* readBackup(file: string): AsyncGenerator<BackupLine> {
+  let isHeader = true
+  for await (const text of verified(file)) {
+    if (!isHeader) yield parse(file, text) as BackupLine
+    isHeader = false
+  }
+}
+
+/** The lines before the end; rejects instead of ending where its number and checksum are not theirs. */
+async function* verified(file: string): AsyncGenerator<string> {
   const hash = createHash('sha256')
   let lines = 0
   let last: string | undefined
@@ -48,24 +67,13 @@ export async function checkBackup(file: string): Promise<BackupHeader> {
     if (last !== undefined) {
       hash.update(`${last}\n`)
       lines += 1
+      yield last
     }
-    header ??= headerOf(file, line)
     last = line
   }
   const end = last === undefined ? undefined : (parse(file, last) as Partial<Trailer>).end
-  if (header === undefined || end === undefined) throw invalid(file, 'it ends too early')
+  if (end === undefined) throw invalid(file, 'it ends too early')
   if (end.lines !== lines || end.sha256 !== hash.digest('hex')) throw invalid(file, 'its checksum differs')
-  return header
-}
-
-/** The lines between header and end of a file that {@link checkBackup} found whole. */
-export async function* readBackup(file: string): AsyncGenerator<BackupLine> {
-  let isHeader = true
-  for await (const text of linesOf(file)) {
-    const line = parse(file, text) as BackupLine | Trailer
-    if (!isHeader && !('end' in line)) yield line
-    isHeader = false
-  }
 }
 
 async function* withTrailer(lines: AsyncIterable<BackupLine>): AsyncGenerator<string> {

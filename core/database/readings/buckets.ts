@@ -96,7 +96,7 @@ const AGGREGATES = sql.raw(
 )
 
 async function fixed(
-  { db, dialect }: RepositoryContext,
+  { reads: db, dialect }: RepositoryContext,
   series: Series,
   from: number,
   to: number,
@@ -111,7 +111,7 @@ async function fixed(
 }
 
 async function ranged(
-  { db, dialect }: RepositoryContext,
+  { reads: db, dialect }: RepositoryContext,
   series: Series,
   bounds: readonly number[],
 ): Promise<Aggregate[]> {
@@ -135,7 +135,7 @@ async function ranged(
 
 /** The value at the end of each bucket; of several at the same microsecond, the one with the highest sequence. */
 async function lastValues(
-  { db }: RepositoryContext,
+  { reads: db }: RepositoryContext,
   series: Series,
   found: readonly Aggregate[],
 ): Promise<Map<number, number>> {

@@ -65,7 +65,10 @@ export async function pageOf(
   const byId = new Map(series.map((one) => [one.id, one]))
   let rows: Row[] = []
   for (let at = 0; at < series.length; at += SERIES_A_STATEMENT) {
-    rows.push(...(await newestOf(context, series.slice(at, at + SERIES_A_STATEMENT), query, after, limit + 1)))
+    // What is older than a page of newer ones is not worth reading.
+    const since = rows.length > limit ? rows.at(-1)!.time_us : undefined
+    const some = series.slice(at, at + SERIES_A_STATEMENT)
+    rows.push(...(await newestOf(context, some, query, { after, since, limit: limit + 1 })))
     if (series.length > SERIES_A_STATEMENT) rows = rows.sort(newestFirst).slice(0, limit + 1)
   }
   rows.sort(newestFirst)
@@ -106,14 +109,22 @@ export function conditionsOf(filter: ReadingFilter) {
   return conditions
 }
 
+interface Stretch {
+  readonly after: Key | undefined
+  /** Microseconds. */
+  readonly since: number | undefined
+  /** Rows of each series. */
+  readonly limit: number
+}
+
 async function newestOf(
-  { db, dialect }: RepositoryContext,
+  { reads: db, dialect }: RepositoryContext,
   series: readonly Series[],
   filter: ReadingFilter,
-  after: Key | undefined,
-  limit: number,
+  { after, since, limit }: Stretch,
 ): Promise<Row[]> {
   const shared = conditionsOf(filter)
+  if (since !== undefined) shared.push(sql<SqlBool>`time_us >= ${since}`)
   const parts = series.map(({ id }) => {
     const conditions = [sql<SqlBool>`series_id = ${id}`, ...shared]
     if (after !== undefined) conditions.push(...olderThan(after, id))

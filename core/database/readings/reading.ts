@@ -40,7 +40,8 @@ export interface ReadingRecord {
   readonly sequence: number
 }
 
-const KIND = { none: 0, number: 1, boolean: 2, text: 3, integer: 4, block: 5 } as const
+/** What the columns of a value hold. */
+export const KIND = { none: 0, number: 1, boolean: 2, text: 3, integer: 4, block: 5 } as const
 export const QUALITIES = ['good', 'uncertain', 'bad', 'stale'] as const satisfies readonly Quality[]
 
 export interface StoredValue {

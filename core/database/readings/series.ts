@@ -70,7 +70,7 @@ export class SeriesIndex {
     if (missing.size === 0) return
     const { db, dialect } = this.#context
     const fresh = [...missing.values()].filter(({ device_id, point }) => this.get(device_id, point) === undefined)
-    await db.transaction().execute(async (transaction) => {
+    const write = async (transaction: RepositoryContext['db']) => {
       for (let at = 0; at < fresh.length; at += CHUNK) {
         const insert = transaction.insertInto('routemq_series').values(fresh.slice(at, at + CHUNK))
         // Another installation may insert the same ones at this moment.
@@ -82,14 +82,15 @@ export class SeriesIndex {
         if (known === undefined) continue
         await transaction.updateTable('routemq_series').set({ unit }).where('id', '=', known.id).execute()
       }
-    })
+    }
+    await (db.isTransaction ? write(db) : db.transaction().execute(write))
     await this.#load([...new Set([...missing.values()].map(({ device_id }) => device_id))])
   }
 
   /** The series a filter asks for, from the database. Rejects with REQUEST_INVALID where they are too many. */
   async find({ device_id, point, block }: Pick<ReadingFilter, 'device_id' | 'point' | 'block'>): Promise<Series[]> {
     if (Array.isArray(point) && point.length === 0) return []
-    let query = this.#context.db
+    let query = this.#context.reads
       .selectFrom('routemq_series')
       .selectAll()
       .orderBy('id')

@@ -5,6 +5,8 @@ import type { FrameworkTables } from '../tables.js'
 /** What every repository is given. */
 export interface RepositoryContext {
   readonly db: Kysely<FrameworkTables>
+  /** For what may read long: it has connections of its own, so that no claim, no audit and no reading waits for it. */
+  readonly reads: Kysely<FrameworkTables>
   readonly dialect: DialectName
   /** Wall clock, milliseconds. */
   readonly now: () => number

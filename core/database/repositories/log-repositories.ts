@@ -71,7 +71,11 @@ export class EventRepository {
 
   /** Newest first. */
   async list(filter: LogFilter = {}): Promise<EventRecord[]> {
-    let query = this.#context.db.selectFrom('routemq_events').selectAll().orderBy('id', 'desc').limit(limitOf(filter))
+    let query = this.#context.reads
+      .selectFrom('routemq_events')
+      .selectAll()
+      .orderBy('id', 'desc')
+      .limit(limitOf(filter))
     if (filter.device_id !== undefined) query = query.where('device_id', '=', filter.device_id)
     if (filter.kind !== undefined) query = query.where('kind', '=', filter.kind)
     if (filter.before !== undefined) query = query.where('id', '<', filter.before)
@@ -149,7 +153,7 @@ export class AuditRepository {
 
   /** Newest first; `kind` filters the action. */
   async list(filter: LogFilter = {}): Promise<AuditRecord[]> {
-    let query = this.#context.db.selectFrom('routemq_audit').selectAll().orderBy('id', 'desc').limit(limitOf(filter))
+    let query = this.#context.reads.selectFrom('routemq_audit').selectAll().orderBy('id', 'desc').limit(limitOf(filter))
     if (filter.device_id !== undefined) query = query.where('device_id', '=', filter.device_id)
     if (filter.kind !== undefined) query = query.where('action', '=', filter.kind)
     if (filter.before !== undefined) query = query.where('id', '<', filter.before)

@@ -3,9 +3,8 @@ import { dirname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { RouteMQError } from '../../support/errors.js'
 import type {
-  Durability,
-  InsertRows,
-  PackedRows,
+  Commit,
+  InsertedRows,
   SqliteFailure,
   SqliteRequest,
   SqliteResponse,
@@ -48,9 +47,9 @@ export class SqliteThread {
     return this.#ask({ op: 'query', sql, params: params.map(bindable) })
   }
 
-  /** Inserts rows, in one transaction. The numbers are the thread's from here on. */
-  rows(insert: InsertRows, rows: PackedRows, durability: Durability): Promise<SqliteResult> {
-    return this.#ask({ op: 'rows', insert, rows, durability })
+  /** Inserts rows, all or none. The numbers are the thread's from here on. */
+  rows(parts: readonly InsertedRows[], commit: Commit): Promise<SqliteResult> {
+    return this.#ask({ op: 'rows', parts, commit })
   }
 
   /** A text that changes when the rows of these queries do; the rows themselves stay in the thread. */
@@ -89,7 +88,10 @@ export class SqliteThread {
       const id = this.#nextId++
       this.#waiting.set(id, { resolve, reject })
       worker.ref()
-      worker.postMessage({ ...request, id }, request.op === 'rows' ? [request.rows.numbers.buffer] : [])
+      worker.postMessage(
+        { ...request, id },
+        request.op === 'rows' ? request.parts.map(({ numbers }) => numbers.buffer) : [],
+      )
     })
   }
 

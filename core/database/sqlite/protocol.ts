@@ -1,37 +1,36 @@
 /** What goes between the main thread and the thread that owns the SQLite file. */
 export type SqlValue = null | number | bigint | string | Uint8Array
 
-export type Durability =
-  /** Synced at commit: survives loss of power. */
-  | 'full'
-  /** Synced at least once a second: survives the end of the process at once, loss of power but for the last second. */
+export type Commit =
+  /** A transaction of their own, synced at least once a second: loss of power takes the last second. */
   | 'relaxed'
+  /** None: they are part of the transaction that is open. */
+  | 'enclosing'
 
 /**
- * Rows of `width` values each, one after the other. Numbers move between threads without being copied one by one; NaN
- * stands for what is in `others` under the same index, or null.
+ * Rows of one insert, `width` values each, one after the other. Numbers move between threads without being copied one by
+ * one; NaN stands for what is in `others` under the same index, or null. Without `others` there is no NaN.
  */
-export interface PackedRows {
+export interface InsertedRows {
+  /** What comes before the values. */
+  readonly into: string
+  /** The values of one row, with a `?` for each of the `width`: `(?,?,null)`. */
+  readonly row: string
+  /** What comes behind them. */
+  readonly after: string
   readonly width: number
   readonly numbers: Float64Array<ArrayBuffer>
-  readonly others: ReadonlyMap<number, SqlValue>
-}
-
-/** An insert without its values: `into` comes before them, `after` behind them. */
-export interface InsertRows {
-  readonly into: string
-  readonly after: string
+  readonly others: ReadonlyMap<number, SqlValue> | undefined
 }
 
 export type SqliteRequest =
   | { readonly id: number; readonly op: 'query'; readonly sql: string; readonly params: readonly SqlValue[] }
-  /** Many rows in one transaction. */
+  /** Many rows, all or none. */
   | {
       readonly id: number
       readonly op: 'rows'
-      readonly insert: InsertRows
-      readonly rows: PackedRows
-      readonly durability: Durability
+      readonly parts: readonly InsertedRows[]
+      readonly commit: Commit
     }
   /** Rows of queries, told by their digest alone. */
   | { readonly id: number; readonly op: 'digest'; readonly queries: readonly string[] }

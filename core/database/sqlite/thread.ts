@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { parentPort, workerData } from 'node:worker_threads'
 import { type Engine, type EngineStatement, openEngine } from './engine.js'
-import type { InsertRows, SqliteFailure, SqliteRequest, SqliteResponse, SqliteResult, SqlValue } from './protocol.js'
+import type { InsertedRows, SqliteFailure, SqliteRequest, SqliteResponse, SqliteResult, SqlValue } from './protocol.js'
 
 /** Statements kept prepared; the least recently used goes. */
 const STATEMENTS = 256
@@ -68,41 +68,54 @@ function query(engine: Engine, sql: string, params: readonly SqlValue[]): Sqlite
 }
 
 function rows(engine: Engine, request: SqliteRequest & { op: 'rows' }): SqliteResult {
-  const relaxed = request.durability === 'relaxed' && performance.now() - lastSync < SYNC_EVERY_MS
-  if (relaxed) engine.exec('pragma synchronous = normal')
-  let changes = 0
+  if (request.commit === 'enclosing') return insertAll(engine, request.parts)
+  const isDue = performance.now() - lastSync >= SYNC_EVERY_MS
+  if (!isDue) engine.exec('pragma synchronous = normal')
   try {
     engine.exec('begin immediate')
     try {
-      const { width, numbers, others } = request.rows
-      for (let at = 0; at < numbers.length; ) {
-        const count = (numbers.length - at) / width >= ROWS_AT_ONCE ? ROWS_AT_ONCE : 1
-        const values = new Array<SqlValue>(count * width)
-        for (let n = 0; n < values.length; n++) {
-          const value = numbers[at + n]!
-          values[n] = Number.isNaN(value) ? (others.get(at + n) ?? null) : value
-        }
-        changes += Number(prepared(engine, insertOf(request.insert, width, count)).run(values).changes)
-        at += values.length
-      }
+      const result = insertAll(engine, request.parts)
       engine.exec('commit')
+      if (isDue) lastSync = performance.now()
+      return result
     } catch (error) {
       undo(engine)
       throw error
     }
-    if (!relaxed) lastSync = performance.now()
   } finally {
-    if (relaxed) engine.exec('pragma synchronous = full')
+    if (!isDue) engine.exec('pragma synchronous = full')
   }
+}
+
+function insertAll(engine: Engine, parts: readonly InsertedRows[]): SqliteResult {
+  const changes = parts.reduce((sum, part) => sum + insertRows(engine, part), 0)
   return { rows: [], changes, lastId: 0 }
 }
 
-function insertOf({ into, after }: InsertRows, width: number, count: number): string {
-  const key = `${into} ${count} ${after}`
+function insertRows(engine: Engine, part: InsertedRows): number {
+  const { width, numbers, others } = part
+  const many = ROWS_AT_ONCE * width
+  let changes = 0
+  for (let at = 0; at < numbers.length; ) {
+    const size = numbers.length - at >= many ? many : width
+    const values = new Array<SqlValue>(size)
+    for (let n = 0; n < size; n++) {
+      const value = numbers[at + n]!
+      values[n] = others !== undefined && Number.isNaN(value) ? (others.get(at + n) ?? null) : value
+    }
+    changes += Number(prepared(engine, insertOf(part, size / width)).run(values).changes)
+    at += size
+  }
+  return changes
+}
+
+function insertOf({ into, row, after }: InsertedRows, count: number): string {
+  const key = `${count} ${row} ${into}`
   let sql = inserts.get(key)
   if (sql === undefined) {
-    const row = `(${new Array(width).fill('?').join(',')})`
     sql = `${into} values ${new Array(count).fill(row).join(',')} ${after}`
+    // Rows name their source: of many lives, as a replay brings them, only the last ones are worth keeping.
+    if (inserts.size >= STATEMENTS) inserts.clear()
     inserts.set(key, sql)
   }
   return sql

@@ -10,6 +10,7 @@ import { checkBackup, readBackup, writeBackup } from '../../../core/database/bac
 import type { BackupLine } from '../../../core/database/backup/lines.js'
 import { filledTables, load, refuseNewer } from '../../../core/database/backup/load.js'
 import type { ReadingWrite } from '../../../core/database/readings/reading.js'
+import type { AuditInput } from '../../../core/database/repositories/log-repositories.js'
 import type { Store } from '../../../core/database/store.js'
 import { type Kind, type OwnDatabase, onEachDatabase, openStore, ownDatabase } from './databases.js'
 
@@ -83,6 +84,10 @@ async function linesOf(lines: AsyncIterable<BackupLine>): Promise<BackupLine[]> 
   const out: BackupLine[] = []
   for await (const line of lines) out.push(line)
   return out
+}
+
+async function* these(lines: readonly BackupLine[]): AsyncGenerator<BackupLine> {
+  yield* lines
 }
 
 /** What a backup says, apart from its header, the numbers of sources and the parked messages. */
@@ -161,7 +166,7 @@ onEachDatabase((kind) => {
 
     test('it takes what SQLite held, and gives it again', async () => {
       assert.deepEqual(await filledTables(store), [])
-      await load(store, readBackup(file), () => {})
+      await load({ store, lines: readBackup(file) })
       assert.deepEqual(facts(await linesOf(dump({ store, now: () => AT }))), withLetter(facts(original)))
       assert.deepEqual(
         (await store.targets.list()).map(({ id, description }) => [id, description]),
@@ -191,7 +196,7 @@ onEachDatabase((kind) => {
       // One of the last to be emptied is not there.
       await sql`alter table routemq_events rename to away_events`.execute(store.kysely)
       try {
-        await assert.rejects(load(store, readBackup(file), () => {}))
+        await assert.rejects(load({ store, lines: readBackup(file) }))
       } finally {
         await sql`alter table away_events rename to routemq_events`.execute(store.kysely)
       }
@@ -210,13 +215,7 @@ onEachDatabase((kind) => {
       for await (const line of dump({ store, now: () => AT })) lines.push(line)
       assert.ok(lines.length >= small + 4, `${lines.length} lines, ${small} before`)
       for (const line of lines) assert.ok(JSON.stringify(line).length < 1_300_000)
-      await load(
-        store,
-        (async function* () {
-          yield* lines.slice(1)
-        })(),
-        () => {},
-      )
+      await load({ store, lines: these(lines.slice(1)) })
       const kept = (await store.events.list({ kind: 'large' })).map(({ message, details }) => [
         message,
         String(details.payload).length,
@@ -227,16 +226,131 @@ onEachDatabase((kind) => {
       )
     })
 
-    test('a second restore replaces; one that fails leaves the tables empty', async () => {
-      assert.deepEqual((await filledTables(store)).length > 5, true)
-      await load(store, readBackup(file), () => {})
+    test('a second restore replaces, and is told to the audit', async () => {
+      assert.ok((await filledTables(store)).length > 5)
+      const entry = { actor: { kind: 'cli', name: 'x' }, action: 'restore', subject: file, outcome: 'ok' } as const
+      await load({ store, lines: readBackup(file), entry })
       assert.equal((await store.targets.list()).length, 2)
-      const broken = async function* (): AsyncGenerator<BackupLine> {
-        yield* original.slice(0, 3)
-        yield { table: 'routemq_devices', rows: [{ no_such_column: 1 }] }
+      assert.deepEqual(
+        (await store.audit.list()).map(({ action, subject }) => [action, subject]),
+        [
+          ['restore', file],
+          ['write', null],
+        ],
+      )
+    })
+
+    describe('a restore that breaks off leaves everything as it was', () => {
+      let before: readonly string[]
+      const everything = async () => facts(await linesOf(dump({ store, now: () => AT })))
+      const unchanged = async (lines: AsyncIterable<BackupLine>, why: object, entry?: AuditInput) => {
+        let loaded = 0
+        const onRows = (rows: number) => {
+          loaded += rows
+        }
+        await assert.rejects(load({ store, lines, onRows, ...(entry && { entry }) }), why)
+        assert.ok(loaded > 0, 'it broke off in the middle')
+        assert.deepEqual(await everything(), before)
+        const { id } = await store.targets.insert({ device_id: 'd', register_type: 'input', address: 77, count: 1 })
+        await sql`delete from routemq_targets where id = ${id}`.execute(store.kysely)
+        assert.ok(id > lastId, 'ids are not given twice')
+        lastId = id
       }
-      await assert.rejects(load(store, broken(), () => {}))
-      assert.deepEqual(await filledTables(store), [])
+      let lastId = 0
+
+      test('what is there is other than what is in the backup', async () => {
+        for (let n = 0; n < 5; n++) {
+          lastId = (await store.targets.insert({ device_id: 'd', register_type: 'coil', address: 50 + n, count: 1 })).id
+        }
+        await store.readings.insertBatch([reading(1, { device_id: 'later', value: 5 })])
+        before = await everything()
+        assert.notDeepEqual(before, withLetter(facts(original)))
+      })
+
+      test('at a row of a table that the table refuses', async () => {
+        const lines = these([...original.slice(0, 3), { table: 'routemq_devices', rows: [{ no_such_column: 1 }] }])
+        await unchanged(lines, { message: /no_such_column/ })
+      })
+
+      test('at a row that is there twice', async () => {
+        const devices = original.find((line) => 'table' in line && line.table === 'routemq_devices')!
+        await unchanged(these([...original.slice(0, 5), devices]), { message: /unique|duplicate/i })
+      })
+
+      test('at a reading of a source that it does not name, after thousands', async () => {
+        const series = { device_id: 'd', point: 'p', unit: null }
+        const late = { series, readings: [[AT, 99, 1, 1.5, null, 1, 0, null]] } satisfies BackupLine
+        await unchanged(these([...original, late]), { code: 'BACKUP_INVALID' })
+      })
+
+      test('at the very last step', async () => {
+        const details = { notJson: 1n }
+        const entry = { actor: { kind: 'cli', name: 'x' }, action: 'restore', outcome: 'ok', details } as const
+        await unchanged(these(original), TypeError, entry)
+      })
+
+      test('where the file became another one after it was checked', async () => {
+        const other = join(dir, `changed-${kind}`)
+        const text = gunzipSync(await readFile(file)).toString()
+        await writeFile(other, gzipSync(text.replace('"V"', '"W"')))
+        await unchanged(readBackup(other), { code: 'BACKUP_INVALID' })
+      })
+
+      test('where the file ends in the middle of its readings', async () => {
+        const other = join(dir, `cut-${kind}`)
+        const text = gunzipSync(await readFile(file)).toString()
+        await writeFile(other, gzipSync(text.slice(0, text.lastIndexOf('{"series"'))))
+        await unchanged(readBackup(other), { code: 'BACKUP_INVALID' })
+      })
+    })
+
+    test('keys that were revoked since the backup stay revoked, also those it does not know', async () => {
+      const key = (prefix: string) =>
+        store.keys.add({
+          prefix,
+          hash: `${prefix}-hash`,
+          name: prefix,
+          scope: 'admin',
+          created_at: '2026-01-01T00:00:00Z',
+          expires_at: null,
+          revoked_at: null,
+        })
+      await key('valid')
+      await key('revoked-before')
+      await key('revoked-since')
+      assert.ok(await store.keys.revoke('revoked-before'))
+      const taken = await linesOf(dump({ store, now: () => AT }))
+      assert.ok(await store.keys.revoke('revoked-since'))
+      await key('made-since')
+      await key('made-and-revoked-since')
+      assert.ok(await store.keys.revoke('made-and-revoked-since'))
+      const revoked = async () =>
+        Object.fromEntries((await store.keys.list()).map(({ prefix, revoked_at }) => [prefix, revoked_at !== null]))
+      await load({ store, lines: these(taken) })
+      const after = {
+        valid: false,
+        'revoked-before': true,
+        'revoked-since': true,
+        'made-and-revoked-since': true,
+      }
+      assert.deepEqual(await revoked(), after)
+      // Nor does a later backup in which that key was still valid revive it.
+      const { hash, revoked_at: _, ...rest } = (await store.keys.list()).find(({ prefix }) => prefix === 'valid')!
+      assert.equal(hash, 'valid-hash')
+      assert.ok(await store.keys.revoke('valid'))
+      await load({ store, lines: these(taken) })
+      assert.deepEqual(await revoked(), { ...after, valid: true })
+      assert.equal(rest.scope, 'admin')
+    })
+
+    test('a command that was carried out since the backup is not carried out again', async () => {
+      const taken = await linesOf(dump({ store, now: () => AT }))
+      assert.deepEqual(await store.idempotency.claim('since', 'hash', source), { state: 'claimed' })
+      await store.idempotency.complete('since', { ok: true, value: { done: 2 } })
+      await load({ store, lines: these(taken) })
+      const done = (n: number) => ({ state: 'done', outcome: { ok: true, value: { done: n } } })
+      assert.deepEqual(await store.idempotency.claim('since', 'hash', source), done(2))
+      assert.deepEqual(await store.idempotency.claim('key', 'hash', source), done(1))
     })
 
     test('who runs on a database is told by its leases, until they lapse or are given back', async () => {
@@ -282,7 +396,8 @@ onEachDatabase((kind) => {
           const then = written
           while (written === then) await new Promise((resolve) => setTimeout(resolve, 5))
         }
-        if ('readings' in line) for (const [time] of line.readings) seen.set(time, (seen.get(time) ?? 0) + 1)
+        if (!('readings' in line && line.series.device_id.startsWith('w'))) continue
+        for (const [time] of line.readings) seen.set(time, (seen.get(time) ?? 0) + 1)
       }
       stop = true
       await writing
@@ -311,7 +426,8 @@ function withLetter(lines: readonly string[]): string[] {
       const error = { code: 'WORKER_LOST', message: 'Parked when the backup was made; it may have run since' }
       const parked = original.flatMap((one) => ('table' in one && one.table === 'routemq_parked' ? one.rows : []))[0]!
       const failedAt = Number(parked.parked_us) / 1e3
-      const record = JSON.stringify({ ...letter, error, attempts: 2, failedAt })
+      const { payload, ...rest } = letter
+      const record = JSON.stringify({ ...rest, payload, error, attempts: 2, failedAt })
       const row = {
         id: 'parked-1',
         failed_us: Number(parked.parked_us),

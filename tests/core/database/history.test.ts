@@ -79,6 +79,55 @@ onEachDatabase((kind) => {
       assert.equal(two.readings.length, 200)
     })
 
+    test('pages over more points than one statement covers are complete, wherever the newest rows are', async () => {
+      const t0 = micros('2025-12-01T00:00:00Z')
+      // The later points have the newer rows, but for every seventh, and some share their times.
+      const rows = Array.from({ length: 1_000 }, (_, n) => {
+        const point = n % 50
+        const newer = point % 7 === 0 ? -point : point
+        return row('spread', `p${String(point).padStart(2, '0')}`, t0 + newer * 1_000 + Math.floor(n / 100), n)
+      })
+      await store.readings.insertBatch(rows)
+      const order = (a: ReadingWrite, b: ReadingWrite) => b.time_us - a.time_us
+      for (const limit of [3, 45, 1_000]) {
+        const found = (await pages({ device_id: 'spread', limit })).flat()
+        assert.deepEqual(
+          found.map(({ time }) => micros(time)),
+          rows.toSorted(order).map(({ time_us }) => time_us - (time_us % 1_000)),
+        )
+        assert.equal(new Set(found.map((reading) => reading.sequence)).size, 1_000)
+      }
+    })
+
+    test('history is read while everything that writes is busy', async () => {
+      const t0 = micros('2026-01-09T00:00:00Z')
+      await store.readings.insertBatch([row('busy', 'p', t0, 1)])
+      let release = () => {}
+      const released = new Promise<void>((resolve) => {
+        release = resolve
+      })
+      let begun = 0
+      let allBegun = () => {}
+      const busy = new Promise<void>((resolve) => {
+        allBegun = resolve
+      })
+      // As many as there are connections.
+      const connections = kind === 'sqlite' ? 1 : 4
+      const transactions = Array.from({ length: connections }, () =>
+        store.transaction(async () => {
+          begun += 1
+          if (begun === connections) allBegun()
+          await released
+        }),
+      )
+      await busy
+      const { readings } = await store.readings.query({ device_id: 'busy' })
+      assert.equal(readings.length, 1)
+      assert.deepEqual(await store.audit.list(), [])
+      release()
+      await Promise.all(transactions)
+    })
+
     test('a page holds at most 1,000, whatever is asked for', async () => {
       const t0 = micros('2026-01-02T00:00:00Z')
       await store.readings.insertBatch(Array.from({ length: 1_500 }, (_, n) => row('many', 'p', t0 + n, n)))

@@ -8,6 +8,7 @@ import { Ingest, type IngestOptions, type IngestStore } from '../../../core/data
 import type { ReadingWrite } from '../../../core/database/readings/reading.js'
 import type { Store, StoreState } from '../../../core/database/store.js'
 import { silentLogger } from '../../../core/observability/logger.js'
+import type { Tracing } from '../../../core/observability/tracing.js'
 import { Spool } from '../../../core/spool/spool.js'
 import { RouteMQError } from '../../../core/support/errors.js'
 import { type OwnDatabase, onEachDatabase, openStore, ownDatabase } from './databases.js'
@@ -254,6 +255,7 @@ describe('ingest while the database is away', () => {
       await ingest.flush()
     }
     const { accepted, dropped, spooled } = ingest.stats()
+    assert.match(ingest.trouble!, new RegExp(`the spool is full.*\\(${dropped} so far\\)`))
     assert.equal(accepted, 1_000)
     assert.equal(spooled, 1_000)
     assert.ok(dropped > 0)
@@ -262,6 +264,110 @@ describe('ingest while the database is away', () => {
     assert.equal(store.stored.size + dropped, 1_000)
     assert.ok(store.stored.has(`${ingest.source.boot}/1000`), 'the newest is kept')
     assert.ok(!store.stored.has(`${ingest.source.boot}/1`), 'the oldest is what was given up')
+    await until('all well', () => ingest.trouble === undefined)
+  })
+
+  test('more than the whole spool takes goes in by parts, the oldest given up', async () => {
+    const store = new Fake()
+    store.become('disconnected')
+    const ingest = await open({ store, maxBytes: 20_000, batchMs: 50 })
+    await ingest.accept(Array.from({ length: 200 }, (_, slot) => sample('d', slot)))
+    await ingest.flush()
+    const { accepted, dropped } = ingest.stats()
+    assert.equal(accepted, 1_000)
+    assert.ok(dropped > 0 && dropped < 1_000, `${dropped}`)
+    store.become('ok')
+    await until('replay', () => spool.count === 0 && store.stored.size > 0)
+    assert.equal(store.stored.size + dropped, 1_000)
+    assert.ok(store.stored.has(`${ingest.source.boot}/1000`), 'the newest is kept')
+  })
+
+  test('a record of the spool that holds no batch stands in nobody’s way', async () => {
+    const store = new Fake()
+    store.become('disconnected')
+    const ingest = await open({ store })
+    await spool.append([Buffer.from('no batch')])
+    await ingest.accept([sample('d', 1)])
+    await ingest.flush()
+    store.become('ok')
+    await until('replay', () => store.stored.size === 5 && spool.count === 0)
+    assert.equal(ingest.stats().refused, 1)
+  })
+
+  test('where neither database nor spool takes rows they wait, it is told, and later they are there', async () => {
+    const store = new Fake()
+    store.become('disconnected')
+    const ingest = await open({ store })
+    await spool.close()
+    await ingest.accept([sample('d', 1)])
+    await until('told', () => ingest.trouble !== undefined)
+    assert.match(ingest.trouble!, /neither the database nor the disk/)
+    store.become('ok')
+    await until('stored', () => store.stored.size === 5)
+    await until('all well', () => ingest.trouble === undefined)
+  })
+
+  test('rows that pile up go in larger batches, each once and in their order', async () => {
+    const store = new Fake()
+    let release = () => {}
+    store.hang = new Promise((resolve) => {
+      release = resolve
+    })
+    const sizes: number[] = []
+    const { insertBatch } = store.readings
+    store.readings.insertBatch = async (rows) => {
+      sizes.push(rows.length)
+      await insertBatch(rows)
+    }
+    const ingest = new Ingest({
+      logger: silentLogger,
+      instance: 'i',
+      store,
+      batchRows: 20,
+      batchMs: 5,
+      capacity: 1_000,
+    })
+    ingests.push(ingest)
+    for (let slot = 0; slot < 100; slot++) await ingest.accept([sample('d', slot)])
+    await until('two are under way', () => sizes.length === 2)
+    for (let slot = 100; slot < 200; slot++) await ingest.accept([sample('d', slot)])
+    store.hang = undefined
+    release()
+    await ingest.flush()
+    assert.deepEqual(
+      [...store.stored.values()].map(({ sequence }) => sequence),
+      Array.from({ length: 1_000 }, (_, n) => n + 1),
+    )
+    assert.ok(sizes.slice(2).every((size) => size <= 80) && Math.max(...sizes) === 80, sizes.join())
+  })
+
+  test('each insert is a span where traces are made, and a failed one says so', async () => {
+    const store = new Fake()
+    const spans: object[] = []
+    const tracing: Tracing = {
+      start: ({ name, kind, attributes }) => ({
+        context: '',
+        end: (error) => void spans.push({ name, kind, attributes, failed: error !== undefined }),
+      }),
+      current: () => undefined,
+      run: (_, work) => work(),
+      close: async () => {},
+    }
+    const ingest = await open({ store, tracing })
+    await ingest.accept([sample('d', 1)])
+    await ingest.flush()
+    const span = (failed: boolean) => ({
+      name: 'insert readings',
+      kind: 'client',
+      attributes: { 'db.collection.name': 'routemq_readings', 'db.operation.batch.size': 5 },
+      failed,
+    })
+    assert.deepEqual(spans, [span(false)])
+    store.readings.insertBatch = () => Promise.reject(Object.assign(new Error('not now'), { code: '40P01' }))
+    const failing = await open({ store, tracing })
+    await failing.accept([sample('d', 2)])
+    await failing.flush()
+    assert.deepEqual(spans[1], span(true))
   })
 
   test('without a spool a full buffer holds the poller back, and everything arrives later', async () => {

@@ -9,7 +9,7 @@ import { FRAMEWORK_MIGRATIONS } from '../../../core/database/migrations/index.js
 import { Migrator } from '../../../core/database/migrator.js'
 import { openDatabase } from '../../../core/database/open.js'
 import { silentLogger } from '../../../core/observability/logger.js'
-import { type OwnDatabase, onEachDatabase, openStore, ownDatabase } from './databases.js'
+import { admin, type OwnDatabase, onEachDatabase, openStore, ownDatabase } from './databases.js'
 
 const UP_WITH_DOWN = `
 import { sql } from 'kysely'
@@ -45,11 +45,11 @@ onEachDatabase((kind) => {
 
     test('opening again migrates nothing; status tells what ran', async () => {
       const store = await openStore(own.config)
-      assert.deepEqual(await store.migrate(), { framework: [], app: [], copy: undefined })
+      assert.deepEqual(await store.migrate(), { framework: [], app: [], copy: undefined, hypertable: false })
       const { framework, app } = await store.migrationStatus()
       assert.deepEqual(
         framework.map(({ name }) => name),
-        ['0001-initial', '0002-audit-once', '0003-events-once'],
+        ['0001-initial', '0002-audit-once', '0003-events-once', '0004-parked-body'],
       )
       assert.match(framework[0]!.appliedAt!, /^\d{4}-/)
       assert.deepEqual(app, [])
@@ -131,6 +131,49 @@ onEachDatabase((kind) => {
       }
     })
 
+    test('a step that was interrupted between its statement and its record is finished by the next start', {
+      skip: kind !== 'mysql' && 'there both are one transaction',
+    }, async () => {
+      const other = await ownDatabase(kind)
+      try {
+        await (await openStore(other.config)).close()
+        const raw = await openStore(other.config, { migrate: false })
+        const last = FRAMEWORK_MIGRATIONS.at(-1)!.name
+        await sql`update routemq_migrations set applied_us = 0 where name = ${last}`.execute(raw.kysely)
+        const { framework } = await raw.migrate()
+        assert.deepEqual(framework, [last])
+        assert.deepEqual((await raw.migrate()).framework, [])
+        // A statement that fails for the first time is no finished one.
+        await sql`delete from routemq_migrations where name = ${last}`.execute(raw.kysely)
+        await assert.rejects(raw.migrate(), { code: 'ER_DUP_FIELDNAME' })
+        await raw.close()
+      } finally {
+        await other.drop()
+      }
+    })
+
+    test('a database that comes back empty is migrated again', {
+      skip: kind !== 'postgres' && 'a session of it outlives its database',
+    }, async () => {
+      const other = await ownDatabase(kind)
+      const name = new URL((other.config as { url: string }).url).pathname.slice(1)
+      const store = await openStore(other.config, { checkMs: { there: 20, away: 20 } })
+      const becomes = (wanted: string) =>
+        new Promise<void>((resolve) => store.onState((state) => state.name === wanted && resolve()))
+      try {
+        const away = Promise.race([becomes('disconnected'), becomes('error')])
+        await other.drop()
+        await away
+        const back = becomes('ok')
+        await admin('postgres', `create database ${name}`)
+        await back
+        assert.deepEqual(await store.devices.list(), [])
+      } finally {
+        await store.close()
+        await other.drop()
+      }
+    })
+
     test('a newer schema is refused with an explanation', async () => {
       const store = await openStore(own.config)
       await sql`insert into routemq_migrations (name, applied_us) values ('9999-future', 1)`.execute(store.kysely)
@@ -155,6 +198,33 @@ onEachDatabase((kind) => {
       }
     })
   })
+})
+
+test('of two starters the copy is that of before, whoever made it', async () => {
+  const own = await ownDatabase('sqlite')
+  const { file } = own.config as { file: string }
+  const dir = await mkdtemp(join(import.meta.dirname, 'tmp-migrations-'))
+  try {
+    const one = await openStore(own.config, { appMigrationsDir: dir })
+    const other = await openStore(own.config, { appMigrationsDir: dir })
+    await writeFile(join(dir, '0001_raced.mjs'), UP_WITH_DOWN)
+    // The other has seen that there is something to do, and the one is done before the other copies.
+    const backup = other.backup.bind(other)
+    other.backup = async (to) => {
+      assert.deepEqual((await one.migrate()).app, ['0001_raced'])
+      await backup(to)
+    }
+    assert.deepEqual(await other.migrate(), { framework: [], app: [], copy: undefined, hypertable: false })
+    await Promise.all([one.close(), other.close()])
+    const copies = (await readdir(dirname(file))).filter((name) => name.includes('.before-'))
+    assert.deepEqual(copies, [`${basename(file)}.before-0001_raced`])
+    const copy = await openStore({ kind: 'sqlite', file: join(dirname(file), copies[0]!) }, { migrate: false })
+    await assert.rejects(sql`select * from app_orders`.execute(copy.kysely), /no such table/)
+    await copy.close()
+  } finally {
+    await rm(dir, { recursive: true })
+    await own.drop()
+  }
 })
 
 test('of the copies before a migration the oldest go, never the one just made nor those of a restore', async () => {

@@ -1,7 +1,7 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { chown, mkdtemp, rm } from 'node:fs/promises'
+import { chown, copyFile, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
@@ -26,14 +26,21 @@ export interface OwnServer {
   remove(): Promise<void>
 }
 
-export async function ownServer(kind: 'postgres' | 'mysql'): Promise<OwnServer> {
+/** An extension that this server alone knows. */
+export interface OwnExtension {
+  readonly name: string
+  readonly version: string
+  readonly sql: string
+}
+
+export async function ownServer(kind: 'postgres' | 'mysql', extension?: OwnExtension): Promise<OwnServer> {
   const dir = await mkdtemp(join(tmpdir(), `routemq-${kind}-`))
   const user = kind === 'postgres' ? 'postgres' : 'mysql'
   // The servers refuse to run as root.
   const as: Ids = userInfo().uid === 0 ? await idsOf(user) : {}
   if (as.uid !== undefined && as.gid !== undefined) await chown(dir, as.uid, as.gid)
   const port = await freePort()
-  return kind === 'postgres' ? postgres(dir, port, as) : mariadb(dir, port, as)
+  return kind === 'postgres' ? postgres(dir, port, as, extension) : mariadb(dir, port, as)
 }
 
 interface Ids {
@@ -41,8 +48,9 @@ interface Ids {
   readonly gid?: number
 }
 
-async function postgres(dir: string, port: number, as: Ids): Promise<OwnServer> {
-  const bin = await newestPostgres()
+async function postgres(dir: string, port: number, as: Ids, extension?: OwnExtension): Promise<OwnServer> {
+  const installed = await newestPostgres()
+  const bin = extension === undefined ? installed : await withExtension(installed, dir, extension)
   const data = join(dir, 'data')
   await run(join(bin, 'initdb'), ['-D', data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--no-sync'], as)
   const url = `postgres://postgres@127.0.0.1:${port}/postgres`
@@ -60,6 +68,30 @@ async function postgres(dir: string, port: number, as: Ids): Promise<OwnServer> 
       await client.end()
     },
   })
+}
+
+/**
+ * An installation in `dir` that is the installed one but for the extension: PostgreSQL looks for its files relative to its
+ * program, so that is copied, and the rest are links. Gives its folder of programs.
+ */
+async function withExtension(installed: string, dir: string, { name, version, sql }: OwnExtension): Promise<string> {
+  const [, release] = /postgresql\/([^/]+)\/bin$/.exec(installed)!
+  const bin = join(dir, 'lib/postgresql', release!, 'bin')
+  const share = join(dir, 'share/postgresql', release!)
+  const installedShare = join('/usr/share/postgresql', release!)
+  const own = join(share, 'extension')
+  await Promise.all([mkdir(bin, { recursive: true }), mkdir(own, { recursive: true })])
+  for (const program of ['postgres', 'initdb']) await copyFile(join(installed, program), join(bin, program))
+  await symlink(join(installed, '../lib'), join(bin, '../lib'))
+  for (const entry of await readdir(installedShare)) {
+    if (entry !== 'extension') await symlink(join(installedShare, entry), join(share, entry))
+  }
+  for (const entry of await readdir(join(installedShare, 'extension'))) {
+    await symlink(join(installedShare, 'extension', entry), join(own, entry))
+  }
+  await writeFile(join(own, `${name}.control`), `default_version = '${version}'\nrelocatable = false\n`)
+  await writeFile(join(own, `${name}--${version}.sql`), sql)
+  return bin
 }
 
 async function mariadb(dir: string, port: number, as: Ids): Promise<OwnServer> {

@@ -79,7 +79,7 @@ onEachDatabase((kind) => {
         limits: { deadLetters: 10 },
       })
       const report = await retention.run()
-      assert.deepEqual(report, { readings: 6_500, events: 1, audit: 1, deadLetters: 2, claims: 1 })
+      assert.deepEqual(report, { readings: 6_500, chunks: 0, events: 1, audit: 1, deadLetters: 2, claims: 1 })
       const left = await sql<{ left: number }>`select count(*) as "left" from routemq_readings`.execute(store.kysely)
       assert.equal(Number(left.rows[0]!.left), 500)
       assert.deepEqual(
@@ -88,7 +88,37 @@ onEachDatabase((kind) => {
       )
       assert.equal((await store.deadLetters.list())[0]?.failedAt, now - DAY - 1 + 11)
       assert.notEqual(await store.idempotency.get('new'), undefined)
-      assert.deepEqual(await retention.run(), { readings: 0, events: 0, audit: 0, deadLetters: 0, claims: 0 })
+      assert.deepEqual(await retention.run(), {
+        readings: 0,
+        chunks: 0,
+        events: 0,
+        audit: 0,
+        deadLetters: 0,
+        claims: 0,
+      })
+    })
+
+    test('of dead letters that failed in one moment only those too many go', async () => {
+      const letter = {
+        route: 'storm',
+        topic: 't',
+        payload: '',
+        qos: 1,
+        retain: false,
+        properties: {},
+        receivedAt: 0,
+        deadline: 0,
+        error: { code: 'INTERNAL', message: 'x' },
+        attempts: 1,
+        failedAt: now + DAY,
+      } as const
+      for (let n = 0; n < 15; n++) await store.deadLetters.put(letter, `storm-${String(n).padStart(2, '0')}`)
+      const retention = new Retention({ store, logger: silentLogger, clock, limits: { deadLetters: 10 } })
+      await retention.run()
+      assert.deepEqual(
+        (await store.deadLetters.list()).map(({ id }) => id),
+        Array.from({ length: 10 }, (_, n) => `storm-${String(14 - n).padStart(2, '0')}`),
+      )
     })
 
     test('over its size it is trimmed once, not again in each round while nothing is added', async () => {
