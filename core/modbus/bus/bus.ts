@@ -303,7 +303,7 @@ export class Bus {
   }
 
   #vacate(lane: Lane, job: BusJob, now: number, tookMs: number): void {
-    this.#queue.ended(job, tookMs)
+    this.#queue.ended(job, tookMs, now)
     lane.inFlight -= 1
     this.#barrier.ended(job.unit)
     this.#lastDone = now

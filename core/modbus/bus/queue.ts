@@ -19,7 +19,7 @@ const PASS_AFTER = 8
 /**
  * The order of one bus: write, due poll, live read, probe; after 8 jobs of higher classes one job of the lower class
  * passes. Writes leave waiting polls half of the bus: after 8 of one device, or after each from the moment a poll is
- * late, polls go for as long as those took. The write of a device that owes nothing goes all the same.
+ * late, polls go for as long as those took. A device that is written now and then does not wait for that.
  * Fair between devices (round-robin), first in first out per device and class. Pure: it knows neither clock nor wire.
  */
 export class BusQueue<J extends QueueJob> {
@@ -99,10 +99,10 @@ export class BusQueue<J extends QueueJob> {
     }
   }
 
-  /** Notes how long a job that went held the bus. */
-  ended({ kind, device }: J, ms: number): void {
+  /** Notes for how long a job that went held the bus, until `now`. */
+  ended({ kind, device }: J, ms: number, now: number): void {
     if (this.#lanes.poll.size === 0) this.#debts.clear()
-    else if (kind === 'write') this.#debts.took(device, ms)
+    else if (kind === 'write') this.#debts.took(device, ms, now)
     else if (kind === 'poll') this.#debts.paid(ms)
   }
 
@@ -135,7 +135,7 @@ export class BusQueue<J extends QueueJob> {
     }
     if (!this.#debts.any || this.#lanes.write.size === 0 || this.#lanes.poll.size === 0) return undefined
     const limit = this.#isPollLate(now) ? 1 : PASS_AFTER
-    const free = (job: J) => this.#debts.writes(job.device) < limit && ready(job)
+    const free = (job: J) => this.#debts.writes(job.device, now) < limit && ready(job)
     return this.#first('write', free) ?? this.#first('poll', ready)
   }
 

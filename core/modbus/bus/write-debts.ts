@@ -1,7 +1,12 @@
 interface Debt {
   ms: number
   writes: number
+  /** When the last of them ended. */
+  at: number
 }
+
+/** A device that stayed away for so many times what it owes is one that is written now and then: its next write goes. */
+const FORGIVEN_AFTER = 8
 
 /**
  * Bus time that the writes of each device took while polls were waiting, until polls had as much. It counts time, not
@@ -14,18 +19,20 @@ export class WriteDebts {
     return this.#byDevice.size > 0
   }
 
-  /** Writes of a device that are not made up for. */
-  writes(device: string): number {
-    return this.#byDevice.get(device)?.writes ?? 0
+  /** Writes of a device that polls are to make up for before its next one. */
+  writes(device: string, now: number): number {
+    const debt = this.#byDevice.get(device)
+    return debt === undefined || now - debt.at >= FORGIVEN_AFTER * debt.ms ? 0 : debt.writes
   }
 
   /** A write held the bus for `ms` while a poll was waiting. */
-  took(device: string, ms: number): void {
+  took(device: string, ms: number, now: number): void {
     const debt = this.#byDevice.get(device)
-    if (debt === undefined) this.#byDevice.set(device, { ms, writes: 1 })
+    if (debt === undefined) this.#byDevice.set(device, { ms, writes: 1, at: now })
     else {
       debt.ms += ms
       debt.writes += 1
+      debt.at = now
     }
   }
 

@@ -1,37 +1,48 @@
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
 import type { TestContext } from 'node:test'
 import { normalizeDevice } from '../../../core/modbus/device-schema.js'
 import { FieldService } from '../../../core/modbus/field-service.js'
-import { startVirtualDevice, type VirtualDevice } from '../../../core/modbus/server/virtual-device.js'
+import { createTransport } from '../../../core/modbus/transport/open.js'
+import type { ModbusTransport } from '../../../core/modbus/transport/transport.js'
 import { silentLogger } from '../../../core/observability/logger.js'
 import { Poller } from '../../../core/poller/poller.js'
 import type { Sample } from '../../../core/poller/sample.js'
 
 export const IDS: readonly string[] = Array.from({ length: 10 }, (_, n) => `unit${n + 1}`)
 
+/** A request as it went to the wire, in milliseconds of `performance.now()`. */
+export interface WireRequest {
+  readonly unit: number
+  readonly isWrite: boolean
+  readonly sentAt: number
+  /** Undefined while it is on the wire. */
+  endedAt?: number
+  isAnswered: boolean
+}
+
 export interface PacedBus {
-  readonly plant: VirtualDevice
   readonly field: FieldService
   readonly poller: Poller
   readonly samples: Sample[]
-  /** These units do not hear what they are asked. */
-  readonly silent: Set<number>
-  /** Function codes of the requests that came to the plant, in their order. */
-  readonly seen: number[]
+  /** What went to the wire, in its order. */
+  readonly wire: WireRequest[]
+  /** From when this resolves on a unit does not hear what it is asked. */
+  silence(unit: number): Promise<void>
 }
 
-/** Ten units on one bus whose answers take `answerMs` each, polled every `intervalMs`. Not started yet. */
+/**
+ * Ten units on one bus whose answers take `answerMs` each, polled every `intervalMs`. Not started yet. They are a process of
+ * their own: what they are slow at must not look as if it were the queue.
+ */
 export async function pacedBus(
   t: TestContext,
   { answerMs, intervalMs, record = {} }: { answerMs: number; intervalMs: number; record?: Record<string, unknown> },
 ): Promise<PacedBus> {
-  const units = Object.fromEntries(IDS.map((_, n) => [n + 1, { holding: [n] }]))
-  const plant = await startVirtualDevice({ units })
-  const silent = new Set<number>()
-  const seen: number[] = []
-  plant.faults.choose(({ unit, functionCode }) => {
-    seen.push(functionCode)
-    return silent.has(unit) ? { kind: 'deaf' } : { kind: 'delay', ms: answerMs }
-  })
+  const plant = fork(new URL('field-paced-main.ts', import.meta.url), [String(answerMs)])
+  const gone = once(plant, 'exit')
+  const [{ host, port }] = (await once(plant, 'message')) as [{ host: string; port: number }]
+  const wire: WireRequest[] = []
   const field = new FieldService({
     config: {
       demoPort: undefined,
@@ -41,9 +52,10 @@ export async function pacedBus(
     },
     cacheTtlMs: 300_000,
     logger: silentLogger,
+    createTransport: (endpoint, { copyGraceMs }) => witnessed(createTransport(endpoint, { copyMs: copyGraceMs }), wire),
   })
   const devices = IDS.map((device_id, n) =>
-    normalizeDevice({ device_id, host: plant.host, port: plant.port, slave_id: n + 1, framer: 'SOCKET', ...record }),
+    normalizeDevice({ device_id, host, port, slave_id: n + 1, framer: 'SOCKET', ...record }),
   )
   field.apply(devices)
   const samples: Sample[] = []
@@ -77,7 +89,45 @@ export async function pacedBus(
   t.after(async () => {
     await poller.stop()
     await field.stop(500)
-    await plant.close()
+    if (plant.connected) plant.disconnect()
+    await gone
   })
-  return { plant, field, poller, samples, silent, seen }
+  return {
+    field,
+    poller,
+    samples,
+    wire,
+    async silence(unit) {
+      const done = once(plant, 'message')
+      plant.send({ silence: unit })
+      await done
+    },
+  }
+}
+
+/** Notes what goes over a line, and changes nothing about it. */
+function witnessed(line: ModbusTransport, wire: WireRequest[]): ModbusTransport {
+  return {
+    get state() {
+      return line.state
+    },
+    hasTransactionIds: line.hasTransactionIds,
+    maxInFlight: line.maxInFlight,
+    connect: (options) => line.connect(options),
+    async call(unit, call, options) {
+      const isWrite = call.fc === 6 || call.fc === 16
+      const request: WireRequest = { unit, isWrite, sentAt: performance.now(), isAnswered: false }
+      wire.push(request)
+      try {
+        const answer = await line.call(unit, call, options)
+        request.isAnswered = true
+        return answer
+      } finally {
+        request.endedAt = performance.now()
+      }
+    },
+    discardInput: () => line.discardInput(),
+    onLost: (listener) => line.onLost(listener),
+    close: () => line.close(),
+  }
 }

@@ -22,7 +22,7 @@ function order(jobs: readonly Named[], now = 0, took: (job: Named) => number = (
     const next = queue.peek(now, () => true)
     if (next === undefined) return names
     queue.commit(next)
-    queue.ended(next, took(next))
+    queue.ended(next, took(next), now)
     names.push(next.name)
   }
 }
@@ -88,10 +88,20 @@ test('who has written nothing does not wait for what another device owes', () =>
     if (n === 2) queue.add(job('write', 'b', 'b0'))
     const next = queue.peek(100, () => true)!
     queue.commit(next)
-    queue.ended(next, took(next))
+    queue.ended(next, took(next), 100)
     names.push(next.name)
   }
   assert.deepEqual(names, ['a0', 'z0', 'b0', 'z1', 'z2', 'a1', 'z3'])
+})
+
+test('a device that is written now and then does not wait for polls to make up for its last write', () => {
+  const queue = new BusQueue<Named>()
+  for (const one of [...writesOf('a', 2), job('poll', 'z', 'z0', due)]) queue.add(one)
+  const first = queue.peek(100, () => true)!
+  queue.commit(first)
+  queue.ended(first, 10, 110)
+  assert.equal(queue.peek(189, () => true)?.name, 'z0')
+  assert.equal(queue.peek(190, () => true)?.name, 'a1')
 })
 
 test('a write whose polls cannot go just now does not wait for them', () => {
@@ -99,7 +109,7 @@ test('a write whose polls cannot go just now does not wait for them', () => {
   for (const one of [...writesOf('a', 2), job('poll', 'z', 'z0', due)]) queue.add(one)
   const first = queue.peek(100, () => true)!
   queue.commit(first)
-  queue.ended(first, 10)
+  queue.ended(first, 10, 100)
   assert.equal(queue.peek(100, ({ kind }) => kind === 'write')?.name, 'a1')
 })
 
