@@ -9,6 +9,7 @@ import { FieldService } from '../modbus/field-service.js'
 import type { VirtualDevice } from '../modbus/server/virtual-device.js'
 import { printableUrl } from '../mqtt/connect-options.js'
 import { type EmbeddedBroker, startEmbeddedBroker } from '../mqtt/embedded-broker.js'
+import { refuseUsedClientId } from '../mqtt/presence.js'
 import { PublishingLink } from '../mqtt/publishing-link.js'
 import type { Logger } from '../observability/logger.js'
 import { Metrics } from '../observability/metrics.js'
@@ -346,6 +347,10 @@ async function startLink(
   storage: Storage,
 ): Promise<PublishingLink> {
   const clientId = clientIdOf(config, 'gateway', 'pub')
+  // Before anything connects, workers too. Nobody else gets to an embedded broker of our own before we do.
+  if (broker.embedded === undefined) {
+    await refuseUsedClientId({ config: config.mqtt, url: broker.url, clientId, clock })
+  }
   const link = new PublishingLink({
     config: liveCredentials(config.mqtt, () => inForce().mqtt),
     url: broker.url,

@@ -8,6 +8,7 @@ import { type CallOptions, Calls } from './calls.js'
 import type { LinkStatus, ProtocolVersion } from './connect-options.js'
 import type { Connection } from './connection.js'
 import type { PublishOptions, ValueMessage, ValuePublisher } from './message.js'
+import { Presence } from './presence.js'
 import { type Publication, type PublishLimits, PublishWindow, wireOptions } from './publish-window.js'
 import { topicProblem } from './topic.js'
 import { valueFrames } from './value-frames.js'
@@ -58,6 +59,8 @@ export class PublishingLink implements ValuePublisher {
   readonly #link: BrokerLink
   readonly #window: PublishWindow
   readonly #calls: Calls
+  /** Only where the status says who we are. */
+  readonly #presence: Presence | undefined
   readonly #listeners = new Set<(state: LinkState) => void>()
   #starting: Promise<void> | undefined
   #stopping: Promise<void> | undefined
@@ -72,6 +75,7 @@ export class PublishingLink implements ValuePublisher {
     this.#clock = options.clock ?? systemClock
     this.#window = new PublishWindow({ ...LIMITS, ...options.limits }, this.#clock)
     this.#calls = new Calls(options.clientId, this.#clock)
+    this.#presence = options.status === undefined ? undefined : new Presence(options.clientId)
     this.#link = new BrokerLink({
       config: options.config,
       url: options.url,
@@ -221,7 +225,7 @@ export class PublishingLink implements ValuePublisher {
 
   #prepare(client: MqttClient): void {
     client.handleMessage = (packet: IPublishPacket, done) => {
-      this.#calls.received(packet)
+      if (this.#presence?.received(packet) !== true) this.#calls.received(packet)
       done()
     }
   }
@@ -229,6 +233,7 @@ export class PublishingLink implements ValuePublisher {
   async #up(connection: Connection): Promise<void> {
     const { status, outbox } = this.#options
     this.#calls.attach(connection.client)
+    this.#presence?.attach(connection.client)
     this.#window.attach(connection.client, connection.server)
     if (status !== undefined) await this.#sayStatus(connection, status.online)
     outbox?.online((publication) => this.#send(publication))

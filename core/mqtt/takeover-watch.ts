@@ -2,9 +2,10 @@ import type { Clock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
 import type { Closing } from './connection.js'
 
-/** A connection that the broker closes this soon after it was made counts as a kick. */
+/** A connection that the broker closes this soon after it was made counts as a kick; one that lasted shows that all is well. */
 const QUICK_MS = 3_000
-/** Kicks in a row that a newcomer takes before it gives in, and one that has been here for long. */
+const LASTING_MS = 30_000
+/** Kicks that a newcomer takes before it gives in, and one that has been here for long. */
 const NEWCOMER_KICKS = 3
 const RESIDENT_KICKS = 8
 const RESIDENT_AFTER_MS = 60_000
@@ -28,7 +29,8 @@ export class TakeoverWatch {
   lost(closing: Closing, upMs: number, clientId: string): RouteMQError | undefined {
     if (closing.kind === 'taken-over') return this.#inUse(clientId, 'another client took the session over')
     const kicked = closing.kind === 'lost' && closing.error === undefined && upMs < QUICK_MS
-    this.#kicks = kicked ? this.#kicks + 1 : 0
+    if (kicked) this.#kicks += 1
+    else if (upMs >= LASTING_MS || closing.kind === 'ended' || closing.error !== undefined) this.#kicks = 0
     const resident = this.#clock.monotonic() - this.#since >= RESIDENT_AFTER_MS
     if (this.#kicks < (resident ? RESIDENT_KICKS : NEWCOMER_KICKS)) return undefined
     return this.#inUse(clientId, `the broker closed ${this.#kicks} connections in a row right after they were made`)
