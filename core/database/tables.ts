@@ -31,7 +31,14 @@ export interface FrameworkTables {
   }
   routemq_audit: AuditRow
   routemq_dead_letters: { id: string; failed_us: number; route: string; topic: string; code: string; record: string }
-  routemq_parked: { id: Generated<number>; parked_id: string; route: string; record: string; parked_us: number }
+  routemq_parked: {
+    id: Generated<number>
+    parked_id: string
+    route: string
+    record: string
+    parked_us: number
+    body: string | null
+  }
   routemq_claims: {
     claim_key: string
     payload_hash: string

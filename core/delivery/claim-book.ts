@@ -75,10 +75,16 @@ export class ClaimBook {
   /** Its claims have no one who runs them any more. */
   lose(worker: string): void {
     for (const [key, entry] of this.#entries) {
-      if (entry.state !== 'running' || entry.worker !== worker) continue
-      this.#entries.set(key, { state: 'orphan', payloadHash: entry.payloadHash })
-      wake(entry)
+      if (entry.state === 'running' && entry.worker === worker) this.orphan(key)
     }
+  }
+
+  /** It did nothing, or nobody is there to end it: the next who asks runs it. */
+  orphan(key: string): void {
+    const entry = this.#entries.get(key)
+    if (entry?.state !== 'running') return
+    this.#entries.set(key, { state: 'orphan', payloadHash: entry.payloadHash })
+    wake(entry)
   }
 
   /** Resolves when a running claim ends, or after `ms`. */

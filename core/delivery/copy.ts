@@ -12,7 +12,7 @@ export class Copy {
   older: Copy | undefined
   newer: Copy | undefined
   readonly #holding: Holding
-  readonly #settle: () => void
+  #settle: () => void
   #open = 0
   #after: (() => void)[] | undefined
 
@@ -38,6 +38,8 @@ export class Copy {
     if (this.#open > 0) return
     this.#holding.remove(this)
     this.#settle()
+    // Through it a parked message would keep what the lane keeps of it until then: its payload.
+    this.#settle = () => {}
     for (const run of this.#after ?? []) run()
   }
 

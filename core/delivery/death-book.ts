@@ -1,4 +1,5 @@
 import { type Clock, systemClock } from '../support/clock.js'
+import type { DeathFile, KeptSuspicion } from './death-file.js'
 
 /** What the gateway knows of a message before it runs once more. */
 export interface RunVerdict {
@@ -24,14 +25,20 @@ interface Running {
 
 interface Suspicion {
   readonly deaths: number
-  /** Monotonic milliseconds of when it was given up. */
+  /** Monotonic milliseconds of the last death. */
+  readonly diedAt: number
+  /** ...and of when it was given up. */
   readonly buriedAt: number | undefined
 }
 
-const CLEAR: Suspicion = { deaths: 0, buriedAt: undefined }
+const CLEAR: Suspicion = { deaths: 0, diedAt: 0, buriedAt: undefined }
 
 /** Further copies come within this time; what comes later with the same bytes is another message. */
 const BURIED_FOR_MS = 600_000
+/** What has not come again for so long will not; the same bytes are another message then. */
+const SUSPECTED_FOR_MS = 24 * 3_600_000
+/** Acquittals are written together: one that is not on disk costs its message a run alone. */
+const WRITE_MS = 1_000
 
 /** Suspects that are remembered; the oldest are forgotten first. */
 const MOST = 10_000
@@ -39,16 +46,24 @@ const MOST = 10_000
 /**
  * During which messages worker processes died. Only what comes a second time is noted here, redelivered or taken over,
  * so that a message that comes for the first time costs nothing: the first death goes by without a name, and at every
- * further one those that were noted are known.
+ * further one those that were noted are known. How often outlives this process, where there is a file.
  */
 export class DeathBook {
   readonly #suspicions = new Map<string, Suspicion>()
   /** By worker: what it has begun and not ended. */
   readonly #running = new Map<string, Map<string, Running>>()
-  readonly #clock: Pick<Clock, 'monotonic'>
+  readonly #clock: Clock
+  readonly #file: Pick<DeathFile, 'read' | 'write'> | undefined
+  #cancelWrite: (() => void) | undefined
 
-  constructor(clock: Pick<Clock, 'monotonic'> = systemClock) {
+  /** With a `file` the next gateway goes on from there. */
+  constructor(file?: Pick<DeathFile, 'read' | 'write'>, clock: Clock = systemClock) {
+    this.#file = file
     this.#clock = clock
+    for (const kept of file?.read() ?? []) {
+      const buriedAt = kept.buriedAt === undefined ? undefined : this.#fromWall(kept.buriedAt)
+      this.#suspicions.set(kept.id, { deaths: kept.deaths, diedAt: this.#fromWall(kept.diedAt), buriedAt })
+    }
   }
 
   forWorker(worker: string): DeathWatch {
@@ -60,13 +75,14 @@ export class DeathBook {
       },
       end: async (id) => {
         this.#running.get(worker)?.delete(id)
-        this.#suspicions.delete(id)
+        if (this.#suspicions.delete(id)) this.#writeSoon()
       },
       bury: async (id) => {
         this.#running.get(worker)?.delete(id)
         const suspicion = this.#suspicions.get(id)
         if (suspicion === undefined || suspicion.buriedAt !== undefined) return
         this.#suspicions.set(id, { ...suspicion, buriedAt: this.#clock.monotonic() })
+        this.#write(true)
       },
     }
   }
@@ -83,25 +99,55 @@ export class DeathBook {
     if (!died) return
     const suspects = running.filter(([, { alone }]) => alone)
     for (const [id] of suspects.length > 0 ? suspects : running) this.#charge(id)
+    if (running.length > 0) this.#write(true)
+  }
+
+  /** Before the process ends. */
+  flush(): void {
+    if (this.#cancelWrite !== undefined) this.#write(false)
   }
 
   #suspicionOf(id: string): Suspicion {
     const suspicion = this.#suspicions.get(id) ?? CLEAR
-    if (suspicion.buriedAt === undefined || this.#clock.monotonic() - suspicion.buriedAt < BURIED_FOR_MS) {
-      return suspicion
-    }
-    this.#suspicions.delete(id)
+    const { diedAt, buriedAt } = suspicion
+    const now = this.#clock.monotonic()
+    const over = buriedAt === undefined ? now - diedAt >= SUSPECTED_FOR_MS : now - buriedAt >= BURIED_FOR_MS
+    if (!over) return suspicion
+    if (this.#suspicions.delete(id)) this.#writeSoon()
     return CLEAR
   }
 
   #charge(id: string): void {
     const { deaths, buriedAt } = this.#suspicionOf(id)
     this.#suspicions.delete(id)
-    this.#suspicions.set(id, { deaths: deaths + 1, buriedAt })
+    this.#suspicions.set(id, { deaths: deaths + 1, diedAt: this.#clock.monotonic(), buriedAt })
     for (const oldest of this.#suspicions.keys()) {
       if (this.#suspicions.size <= MOST) return
       this.#suspicions.delete(oldest)
     }
+  }
+
+  #writeSoon(): void {
+    this.#cancelWrite ??= this.#clock.after(WRITE_MS, () => this.#write(false), { unref: true })
+  }
+
+  #write(sync: boolean): void {
+    this.#cancelWrite?.()
+    this.#cancelWrite = undefined
+    const kept = [...this.#suspicions].map(([id, { deaths, diedAt, buriedAt }]): KeptSuspicion => {
+      const buried = buriedAt === undefined ? {} : { buriedAt: this.#toWall(buriedAt) }
+      return { id, deaths, diedAt: this.#toWall(diedAt), ...buried }
+    })
+    this.#file?.write(kept, { sync })
+  }
+
+  #toWall(monotonic: number): number {
+    return this.#clock.now() - (this.#clock.monotonic() - monotonic)
+  }
+
+  /** A wall clock that was set back since must not make it younger than this process knows it to be. */
+  #fromWall(wall: number): number {
+    return this.#clock.monotonic() - Math.max(0, this.#clock.now() - wall)
   }
 
   #runningOf(worker: string): Map<string, Running> {

@@ -1,3 +1,4 @@
+import type { WithheldPayload } from '../mqtt/message.js'
 import type { ErrorShape } from '../support/errors.js'
 
 /** A message as it is kept for one route: enough to run it again. */
@@ -21,6 +22,10 @@ export interface StoredMessage {
   readonly auth?: unknown
   /** Hash of the bytes as they came, for the idempotency key: the kept bytes may lack a credential. */
   readonly payloadHash?: string
+  /** Bytes of a payload over the limit: none of them are kept, and it runs no further than to that error. */
+  readonly oversize?: number
+  /** Why its payload is not in here; it must not count as an empty one. */
+  readonly withheld?: WithheldPayload
 }
 
 export interface DeadLetter extends StoredMessage {
@@ -39,9 +44,15 @@ export interface ParkedMessage extends StoredMessage {
   readonly id: string
   readonly key: string | undefined
   readonly attempt: number
+  /** Length and CRC-32 of the payload; absent from what earlier versions parked. */
+  readonly bytes?: number
+  readonly crc?: number
   /** Which installation, and which life of its gateway, took it; set by the gateway. */
   readonly keeper?: { readonly instance: string; readonly boot: string }
 }
+
+/** What is read of a parked message before its turn has come: all but its payload. */
+export type ParkedHead = Omit<ParkedMessage, 'payload'>
 
 export type Claim =
   /** First time: run it. */
@@ -67,6 +78,8 @@ export interface DeliveryStore {
   deadLetter(letter: DeadLetter): Promise<void>
   park(message: Omit<ParkedMessage, 'id'>): Promise<string>
   unpark(id: string): Promise<void>
+  /** A parked message with its payload; undefined where it is gone or damaged. Rejects where nobody can say just now. */
+  fetchParked(id: string): Promise<ParkedMessage | undefined>
   /** Rejects with IDEMPOTENCY_KEY_REUSED where the key is known with another payload hash. */
   claim(key: string, payloadHash: string): Promise<Claim>
   complete(key: string, outcome: ClaimOutcome): Promise<void>

@@ -78,16 +78,22 @@ export class Endings {
     }
     const target = unit.answered ? undefined : this.#targetOf(unit)
     const answered = unit.answered || target !== undefined
-    if (unit.onEnd === undefined && !unit.copied && isDeadLetter(unit.message.topic, shape, answered)) {
+    if (
+      unit.onEnd === undefined &&
+      !unit.copied &&
+      !unit.lettered &&
+      isDeadLetter(unit.message.topic, shape, answered)
+    ) {
       try {
         await this.#parts.screening.clean(unit)
-        const { deadline, auth, payloadHash } = unit
-        const stored = toStored(unit.route.id, unit.message, unit.raw, { deadline, auth, payloadHash })
+        const stored = toStored(unit.route.id, unit.message, unit.raw, unit)
         const letter = { ...stored, error: shape, attempts: unit.attempt, failedAt: this.#parts.clock.now() }
         await this.#parts.letters.keep(letter, this.#parts.stop)
-      } catch {
+        unit.lettered = true
+      } catch (error) {
         // The process stops before the letter could be kept: unacknowledged, the message comes again.
-        return
+        if (this.#parts.stop.aborted) return
+        throw error
       }
     }
     this.#parts.suspects?.buried(unit)
@@ -136,12 +142,18 @@ export class Endings {
     unit.copy?.leave()
   }
 
-  /** A defect of this part must not hold up a lane for ever. */
+  /** A defect of this part must neither hold up a lane for ever nor lose a message: it ends as a dead letter. */
   guard(unit: Unit, work: Promise<void>): void {
     work.catch((error: unknown) => {
+      if (unit.finished || this.#parts.stop.aborted) return
       const facts = { route: unit.route.id, topic: unit.message.topic, err: error }
-      this.#parts.logger.error(facts, 'a delivery broke inside the engine; its message is given up')
-      if (unit.place !== 'gone') this.#parts.leaveQueue(unit)
+      this.#parts.logger.error(facts, 'a delivery broke inside the engine')
+      if (!unit.broken) {
+        unit.broken = true
+        this.guard(unit, this.failed(unit, new RouteMQError('INTERNAL', 'the delivery broke', { cause: error })))
+        return
+      }
+      this.#parts.leaveQueue(unit)
       // The less specific routes wait for what it has to say.
       void this.#offer(unit, undefined)
       this.#finish(unit, false)

@@ -9,10 +9,11 @@ import type { CallOptions } from '../router/context.js'
 import type { Dispatcher, Match, PlannedSubscription, Route } from '../router/route.js'
 import { type Clock, systemClock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
+import { Bodies, type BodyLimits } from './bodies.js'
 import { Copy, Holding } from './copy.js'
 import { DeadLetters } from './dead-letters.js'
 import type { DeathWatch } from './death-book.js'
-import type { ClaimOutcome, DeliveryStore, ParkedMessage, StoredMessage } from './delivery-store.js'
+import type { ClaimOutcome, DeliveryStore, ParkedHead, StoredMessage } from './delivery-store.js'
 import { Parking, type ParkingLimits } from './parking.js'
 import { Replies } from './replies.js'
 import { ReplyTurn } from './reply-turn.js'
@@ -58,7 +59,7 @@ export interface DeliveryEngineOptions {
   /** The application's tables; nothing is opened before a handler asks. */
   readonly db?: () => AppDatabase
   readonly random?: () => number
-  readonly parking?: Partial<ParkingLimits>
+  readonly parking?: Partial<ParkingLimits & BodyLimits>
   /** Told what comes again before it runs, so that a message that ends its process is found out. */
   readonly watch?: DeathWatch | undefined
 }
@@ -76,6 +77,7 @@ export class DeliveryEngine {
   readonly #queues = new Map<Route, RouteQueue<Unit>>()
   readonly #holdings: Holding[] = []
   readonly #parking: Parking
+  readonly #bodies: Bodies
   readonly #runner: Runner
   #idle: (() => void)[] = []
   /** Monotonic milliseconds, as exact as the watch ticks: asking the clock for every message would cost more. */
@@ -100,7 +102,9 @@ export class DeliveryEngine {
     const clock = options.clock ?? systemClock
     const stats = this.#stats
     this.#clock = clock
-    this.#parking = new Parking({ store, logger, clock, stats, limits: parking })
+    const bodies = new Bodies(store, parking)
+    this.#bodies = bodies
+    this.#parking = new Parking({ store, bodies, logger, clock, stats, limits: parking })
     this.#runner = new Runner({
       queueOf: (route) => this.#queueOf(route),
       services: {
@@ -122,6 +126,7 @@ export class DeliveryEngine {
         withPayload: config.deadLetterPayload ?? false,
       }),
       parking: this.#parking,
+      bodies,
       suspects: watch === undefined ? undefined : new Suspects(watch, logger),
       stats,
       logger,
@@ -152,9 +157,9 @@ export class DeliveryEngine {
   }
 
   /** Finishes messages that were parked before a restart, in their order. Call it before the lanes start. */
-  resume(parked: readonly ParkedMessage[]): void {
+  resume(parked: readonly ParkedHead[]): void {
     for (const stored of parked) {
-      const unit = this.#restore(stored)
+      const unit = this.#restore({ ...stored, payload: '' })
       if (unit === undefined) {
         const facts = { route: stored.route, topic: stored.topic, id: stored.id }
         this.#options.logger.warn(facts, 'a parked message stays where it is: its route does not run here')
@@ -162,7 +167,7 @@ export class DeliveryEngine {
       }
       unit.attempt = stored.attempt
       unit.pool = 'parked'
-      this.#parking.adopt(unit, stored.id)
+      this.#parking.adopt(unit, stored)
       this.#enqueue(unit)
     }
   }
@@ -206,11 +211,16 @@ export class DeliveryEngine {
     this.#stopped = true
     this.#watch?.()
     this.#runner.stop()
+    this.#parking.stop()
     for (const done of this.#idle.splice(0)) done()
   }
 
   stats(): DeliveryStatsReport {
-    return this.#stats.report({ in_flight: this.#held + this.#runner.running, parked_now: this.#parking.messages })
+    return this.#stats.report({
+      in_flight: this.#held + this.#runner.running,
+      parked_now: this.#parking.messages,
+      parked_bytes: this.#bodies.bytes,
+    })
   }
 
   get #held(): number {

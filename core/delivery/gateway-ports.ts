@@ -1,4 +1,4 @@
-import type { Claim, ClaimOutcome, DeadLetter, ParkedMessage } from './delivery-store.js'
+import type { Claim, ClaimOutcome, DeadLetter, ParkedHead, ParkedMessage } from './delivery-store.js'
 
 /** Which installation, and which life of it. */
 export interface StoreOwner {
@@ -15,8 +15,10 @@ export interface DeadLetterPort {
 /** The parked messages' table. Putting a message again under its id changes nothing. */
 export interface ParkPort {
   put(message: Omit<ParkedMessage, 'id'>, id?: string): Promise<string>
-  /** In the order of parking. */
-  list(limit?: number): Promise<ParkedMessage[]>
+  /** In the order of parking, without their payloads. `onDamaged` is told of each that cannot be read. */
+  list(limit?: number, onDamaged?: (id: string, route: string) => void): Promise<ParkedHead[]>
+  /** Undefined where it is gone or damaged. */
+  get(id: string): Promise<ParkedMessage | undefined>
   remove(id: string): Promise<boolean>
 }
 
@@ -36,7 +38,10 @@ export interface DeliveryTables {
 /** The disk queue that stands in while the database is away. */
 export interface SpoolPort {
   readonly count: number
-  append(records: readonly Buffer[]): Promise<void>
+  /** Gives the position before each record. */
+  append(records: readonly Buffer[]): Promise<readonly number[]>
+  /** The first record behind a position. */
+  read(after: number): Promise<Buffer | undefined>
   peek(limit: number, after?: number): Promise<readonly { readonly position: number; readonly data: Buffer }[]>
   ack(position: number): Promise<void>
 }

@@ -5,13 +5,13 @@ import type { Logger } from '../observability/logger.js'
 import { type Clock, systemClock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
 import { ClaimBook } from './claim-book.js'
-import type { Claim, ClaimOutcome, DeadLetter, DeliveryStore, ParkedMessage } from './delivery-store.js'
+import type { Claim, ClaimOutcome, DeadLetter, DeliveryStore, ParkedHead, ParkedMessage } from './delivery-store.js'
 import type { DeliveryTables, SpoolPort, StoreOwner } from './gateway-ports.js'
-import { applyRecord, encodeRecord, pageOf, recordsIn, type SpoolRecord, subjectOf } from './spool-records.js'
+import type { SpoolRecord } from './spool-records.js'
+import { TableQueue } from './table-queue.js'
 import { WriteJournal } from './write-journal.js'
 
 const COPY_WAIT_MS = 1_000
-const REPLAY_MS = 1_000
 const MOST_PARKED = 100_000
 const GATEWAY = 'gateway'
 
@@ -47,42 +47,40 @@ export class GatewayStore implements DeliveryStore {
   readonly #clock: Clock
   readonly #book: ClaimBook
   readonly #journal = new WriteJournal()
-  /** How many operations on a subject wait in the spool. */
-  readonly #spooled = new Map<string, number>()
+  readonly #queue: TableQueue
   /** Which worker finishes which parked message. */
   readonly #keepers = new Map<string, string>()
   readonly #abandoned = new Set<string>()
   /** The process that has a worker's name now: calls of one that is gone change nothing any more. */
   readonly #lives = new Map<string, object>()
-  #spooledCount = 0
   /** The table has answered in this life, so claims of earlier lives are known to whoever asks it. */
   #seenTable = false
   #starting: Promise<void> | undefined
-  #replaying: Promise<void> | undefined
-  #cancelReplay: (() => void) | undefined
-  #stopped = false
 
   constructor(options: GatewayStoreOptions) {
     this.#options = options
     this.#clock = options.clock ?? systemClock
     this.#book = new ClaimBook(this.#clock)
+    this.#queue = new TableQueue({ ...options, clock: this.#clock })
   }
 
   /** Reads what an earlier life left in the spool. Call it before anything else. */
   start(): Promise<void> {
-    this.#starting ??= this.#load()
+    this.#starting ??= this.#queue.load((record) => {
+      if (record.op === 'claim') this.#book.interrupted(record.key, record.payloadHash)
+      if (record.op === 'complete') this.#book.done(record.key, record.outcome, record.payloadHash)
+      if (record.op === 'release') this.#book.forget(record.key)
+    })
     return this.#starting
   }
 
   /** Stops replaying; what is in the spool stays there for the next life. */
-  async stop(): Promise<void> {
-    this.#stopped = true
-    this.#cancelReplay?.()
-    await this.#replaying
+  stop(): Promise<void> {
+    return this.#queue.stop()
   }
 
   stats(): GatewayStoreStats {
-    return { spooled: this.#spooledCount, claims: this.#book.size, parked: this.#keepers.size }
+    return { spooled: this.#queue.size, claims: this.#book.size, parked: this.#keepers.size }
   }
 
   /** The store as the process uses it that is this worker now: its claims and parked messages are handed on when it is lost. */
@@ -93,6 +91,7 @@ export class GatewayStore implements DeliveryStore {
       deadLetter: (letter) => this.deadLetter(letter),
       park: (message) => this.#park(message, worker, lives),
       unpark: (id) => this.unpark(id),
+      fetchParked: (id) => this.fetchParked(id),
       claim: (key, payloadHash) => this.#claim(key, payloadHash, worker, lives),
       complete: (key, outcome) => this.complete(key, outcome),
       release: (key) => this.release(key),
@@ -110,30 +109,35 @@ export class GatewayStore implements DeliveryStore {
    * Parked messages of these routes that nobody finishes: from an earlier life of this installation or from a lost
    * worker. They are this worker's from here on, in the order they were parked.
    */
-  async takeOver(worker: string, routes: ReadonlySet<string>): Promise<ParkedMessage[]> {
+  async takeOver(worker: string, routes: ReadonlySet<string>): Promise<ParkedHead[]> {
     const lives = this.#lifeOf(worker)
-    const mine = ({ id, route, keeper }: ParkedMessage) =>
+    const mine = ({ id, route, keeper }: ParkedHead) =>
       routes.has(route) &&
       keeper?.instance === this.#options.owner.instance &&
       (this.#abandoned.has(id) || (keeper.boot !== this.#options.owner.boot && !this.#keepers.has(id)))
-    const found = new Map<string, ParkedMessage>()
-    for (const message of await this.#options.tables.parked.list(MOST_PARKED)) {
-      if (mine(message)) found.set(message.id, message)
+    const damaged = (id: string, route: string) => {
+      this.#options.logger.error({ parked_id: id, route }, 'a parked message cannot be read; it stays where it is')
     }
-    if (this.#options.spool !== undefined && this.#spooledCount > 0) {
-      for await (const { record } of recordsIn(this.#options.spool)) {
-        if (record.op === 'unpark') found.delete(record.id)
-        if (record.op === 'park' && mine({ ...record.message, id: record.id })) {
-          found.set(record.id, { ...record.message, id: record.id })
-        }
-      }
+    // The spool first: what goes from there into the table meanwhile is seen twice, and not missed.
+    const spooled = new Map<string, ParkedHead>()
+    const finished = new Set<string>()
+    for await (const { record } of this.#queue.records()) {
+      if (record.op === 'unpark') finished.add(record.id)
+      if (record.op !== 'park') continue
+      const { payload: _, ...kept } = record.message
+      spooled.set(record.id, { ...kept, id: record.id })
     }
+    const inTable = await this.#options.tables.parked.list(MOST_PARKED, damaged)
     if (!lives()) throw gone(worker)
-    for (const id of found.keys()) {
-      this.#abandoned.delete(id)
-      this.#keepers.set(id, worker)
+    const found: ParkedHead[] = []
+    for (const message of new Map([...inTable.map((one) => [one.id, one] as const), ...spooled]).values()) {
+      // Asked only now: another worker of the same routes may have taken it since.
+      if (finished.has(message.id) || !mine(message)) continue
+      this.#abandoned.delete(message.id)
+      this.#keepers.set(message.id, worker)
+      found.push(message)
     }
-    return [...found.values()]
+    return found
   }
 
   /** The devices, for commands that run under a claim: what such a command wrote is not written again. */
@@ -156,6 +160,11 @@ export class GatewayStore implements DeliveryStore {
     this.#abandoned.delete(id)
   }
 
+  async fetchParked(id: string): Promise<ParkedMessage | undefined> {
+    await this.start()
+    return this.#queue.fetchParked(id)
+  }
+
   claim(key: string, payloadHash: string): Promise<Claim> {
     return this.#claim(key, payloadHash, GATEWAY)
   }
@@ -163,22 +172,39 @@ export class GatewayStore implements DeliveryStore {
   async complete(key: string, outcome: ClaimOutcome): Promise<void> {
     const payloadHash = this.#book.hashOf(key)
     const record = { op: 'complete' as const, key, outcome, ...(payloadHash !== undefined && { payloadHash }) }
-    await this.#keep(record, (tables) => tables.claims.complete(key, outcome))
-    this.#book.done(key, outcome)
-    this.#journal.forget(key)
+    try {
+      await this.#keep(record, (tables) => tables.claims.complete(key, outcome))
+    } finally {
+      // True for the copies of this life, kept or not.
+      this.#book.done(key, outcome)
+      this.#journal.forget(key)
+    }
   }
 
   async release(key: string): Promise<void> {
     if (this.#book.isDone(key)) return
-    await this.#keep({ op: 'release', key }, (tables) => tables.claims.release(key))
-    this.#book.forget(key)
     this.#journal.forget(key)
+    try {
+      await this.#keep({ op: 'release', key }, (tables) => tables.claims.release(key))
+      this.#book.forget(key)
+    } catch (error) {
+      // The claim stands in the table; in this life whoever asks next has it.
+      this.#book.orphan(key)
+      this.#options.logger.warn({ err: error }, 'a claim that did nothing could not be given back')
+    }
   }
 
   async #park(message: Omit<ParkedMessage, 'id'>, worker: string, lives: () => boolean = always): Promise<string> {
     const id = randomUUID()
     const kept = { ...message, keeper: this.#options.owner }
-    await this.#keep({ op: 'park', id, message: kept }, (tables) => tables.parked.put(kept, id))
+    await this.#keep(
+      { op: 'park', id, message: kept },
+      (tables) => tables.parked.put(kept, id),
+      (error) => {
+        // The database would refuse it later too, when it is acknowledged: it stays on its lane.
+        if (isFaultOfRow(error)) throw error
+      },
+    )
     if (!lives()) {
       // It never learned that the message is kept, so it has not acknowledged it: the broker delivers it again.
       await this.unpark(id)
@@ -240,101 +266,9 @@ export class GatewayStore implements DeliveryStore {
     return found
   }
 
-  /** Does it in the table, or where that fails (or older operations on the same subject wait) in the spool. */
-  async #keep(
-    record: SpoolRecord,
-    inTable: (tables: DeliveryTables) => Promise<unknown>,
-    onRefused: (error: unknown) => void = () => {},
-  ): Promise<void> {
+  async #keep(...operation: Parameters<TableQueue['keep']>): Promise<void> {
     await this.start()
-    const subject = subjectOf(record)
-    const { spool, tables, logger } = this.#options
-    if (!this.#spooled.has(subject)) {
-      try {
-        await inTable(tables)
-        return
-      } catch (error) {
-        onRefused(error)
-        if (spool === undefined) throw error
-        logger.debug({ op: record.op, err: error }, 'the database did not take it; it goes to the spool')
-      }
-    }
-    this.#note(subject, 1)
-    try {
-      await spool!.append([encodeRecord(record)])
-    } catch (error) {
-      this.#note(subject, -1)
-      throw error
-    }
-    this.#replaySoon()
-  }
-
-  #note(subject: string, by: 1 | -1): void {
-    this.#spooledCount += by
-    const count = (this.#spooled.get(subject) ?? 0) + by
-    if (count > 0) this.#spooled.set(subject, count)
-    else this.#spooled.delete(subject)
-  }
-
-  async #load(): Promise<void> {
-    const { spool } = this.#options
-    if (spool === undefined || spool.count === 0) return
-    for await (const { record } of recordsIn(spool)) {
-      this.#note(subjectOf(record), 1)
-      if (record.op === 'claim') this.#book.interrupted(record.key, record.payloadHash)
-      if (record.op === 'complete') this.#book.done(record.key, record.outcome, record.payloadHash)
-      if (record.op === 'release') this.#book.forget(record.key)
-    }
-    this.#replaySoon()
-  }
-
-  #replaySoon(): void {
-    if (this.#cancelReplay !== undefined || this.#stopped) return
-    this.#cancelReplay = this.#clock.after(
-      this.#options.replayMs ?? REPLAY_MS,
-      () => {
-        this.#cancelReplay = undefined
-        this.#replaying ??= this.#replay()
-          .catch((error: unknown) => this.#options.logger.error({ err: error }, 'the spool cannot be read'))
-          .finally(() => {
-            this.#replaying = undefined
-            if (this.#spooledCount > 0) this.#replaySoon()
-          })
-      },
-      { unref: true },
-    )
-  }
-
-  async #replay(): Promise<void> {
-    const { spool, tables, logger } = this.#options
-    const before = this.#spooledCount
-    for (;;) {
-      const page = await pageOf(spool!)
-      if (page.length === 0 || this.#stopped) break
-      for (const { record } of page) {
-        try {
-          await applyRecord(tables, record)
-        } catch (error) {
-          if (!isFaultOfRow(error)) {
-            logger.debug(
-              { spooled: this.#spooledCount, err: error },
-              'the database does not take what is in the spool yet',
-            )
-            return
-          }
-          // It would stand in the way of everything behind it for ever.
-          logger.error(
-            { op: record.op, subject: subjectOf(record), err: error },
-            'the database refuses a spooled record; it is left out',
-          )
-        }
-      }
-      // Together: until then, what concerns these subjects goes on to the spool and stays in order.
-      await spool!.ack(page.at(-1)!.position)
-      for (const { record } of page) this.#note(subjectOf(record), -1)
-    }
-    if (this.#spooledCount === 0)
-      logger.info({ records: before }, 'the database has what was spooled while it was away')
+    await this.#queue.keep(...operation)
   }
 }
 

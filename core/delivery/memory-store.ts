@@ -53,6 +53,10 @@ export class MemoryStore implements DeliveryStore {
     this.#parked.delete(id)
   }
 
+  async fetchParked(id: string): Promise<ParkedMessage | undefined> {
+    return this.#parked.get(id)
+  }
+
   async claim(key: string, payloadHash: string): Promise<Claim> {
     const held = this.#claims.get(key)
     if (held === undefined) {

@@ -1,20 +1,24 @@
+import { crc32 } from 'node:zlib'
 import type { Logger } from '../observability/logger.js'
-import type { Clock } from '../support/clock.js'
-import type { DeliveryStore } from './delivery-store.js'
+import { Backoff } from '../support/backoff.js'
+import { type Clock, sleep } from '../support/clock.js'
+import type { Bodies } from './bodies.js'
+import { payloadHashOf } from './claims.js'
+import type { DeliveryStore, ParkedHead } from './delivery-store.js'
 import type { Screening } from './screening.js'
 import type { DeliveryStats } from './stats.js'
 import { toStored } from './stored.js'
 import type { Unit } from './unit.js'
 
-/** Parked messages stay in memory until they are finished; past these bounds a message is held on its lane instead. */
+/** Past these bounds a message is held on its lane instead. */
 export interface ParkingLimits {
-  /** @default 10_000 */
+  /** Each keeps its place in memory. @default 10_000 */
   readonly messages: number
-  /** Bytes of their payloads. @default 64 MiB */
-  readonly bytes: number
+  /** Of their payloads in the store. @default 1 GiB */
+  readonly storedBytes: number
 }
 
-const LIMITS: ParkingLimits = { messages: 10_000, bytes: 64 * 1_048_576 }
+const LIMITS: ParkingLimits = { messages: 10_000, storedBytes: 1_024 * 1_048_576 }
 /** After a failure the store is left alone for this long. */
 const STORE_PAUSE_MS = 1_000
 /** ...and whoever could not tell what a credential is worth, about one message. */
@@ -25,6 +29,7 @@ export interface ParkingOptions {
   readonly logger: Logger
   readonly clock: Clock
   readonly stats: DeliveryStats
+  readonly bodies: Bodies
   readonly limits?: Partial<ParkingLimits> | undefined
 }
 
@@ -35,6 +40,7 @@ export class Parking {
   #messages = 0
   #bytes = 0
   #pausedUntil = 0
+  readonly #stop = new AbortController()
 
   constructor(options: ParkingOptions) {
     this.#options = options
@@ -48,14 +54,16 @@ export class Parking {
   /** False while nothing more can be parked: the bound is reached, or the store failed a moment ago. */
   get open(): boolean {
     const { store, clock } = this.#options
-    if (!store.durable || this.#messages >= this.#limits.messages || this.#bytes >= this.#limits.bytes) return false
+    if (!store.durable || this.#messages >= this.#limits.messages || this.#bytes >= this.#limits.storedBytes)
+      return false
     return clock.monotonic() >= this.#pausedUntil
   }
 
   /** Resolves with true once the message is durable, with false where it has to stay on its lane. Never rejects. */
   park(unit: Unit, screening: Screening): Promise<boolean> {
     if (unit.parkedId !== undefined) return Promise.resolve(true)
-    if (unit.parking === undefined && !this.open) {
+    const mayPark = this.open && (unit.place !== 'running' || this.#options.bodies.open)
+    if (unit.parking === undefined && !mayPark) {
       if (this.#options.store.durable) this.#options.stats.count('park_refused')
       return Promise.resolve(false)
     }
@@ -64,9 +72,11 @@ export class Parking {
   }
 
   /** A message that is in the store already, after a restart. */
-  adopt(unit: Unit, id: string): void {
+  adopt(unit: Unit, { id, bytes = 0, crc, properties }: ParkedHead): void {
     unit.parkedId = id
-    this.#take(unit)
+    unit.crc = crc
+    this.#take(unit, bytes, properties)
+    this.#options.bodies.adopt(unit)
   }
 
   /** Called when a message is finished, parked or not. Waits for a parking that is on its way. */
@@ -74,22 +84,29 @@ export class Parking {
     if (unit.parking !== undefined) await unit.parking
     const id = unit.parkedId
     if (id === undefined) return
-    this.#messages -= 1
-    this.#bytes -= unit.message.payload.length
-    try {
-      await this.#options.store.unpark(id)
-    } catch (error) {
-      // It would run once more after a restart; nothing is lost.
-      this.#options.logger.warn(
-        { route: unit.route.id, topic: unit.message.topic, err: error },
-        'a finished message could not be taken out of the parked ones',
-      )
+    this.#forget(unit)
+    this.#options.bodies.done(unit)
+    const { store, logger, clock } = this.#options
+    const backoff = new Backoff()
+    // It would run once more after a restart.
+    for (let told = false; !this.#stop.signal.aborted; told = true) {
+      try {
+        return await store.unpark(id)
+      } catch (error) {
+        const facts = { route: unit.route.id, topic: unit.message.topic, err: error }
+        if (!told) logger.warn(facts, 'a finished message could not be taken out of the parked ones; tried again')
+        await sleep(backoff.next(), this.#stop.signal, clock).catch(() => {})
+      }
     }
+  }
+
+  stop(): void {
+    this.#stop.abort()
   }
 
   async #park(unit: Unit, screening: Screening): Promise<boolean> {
     const { store, clock, stats, logger } = this.#options
-    this.#take(unit)
+    this.#take(unit, unit.message.payload.length, {})
     unit.unjudged = !(await screening.clean(unit))
     if (unit.unjudged) {
       this.#giveBack(unit)
@@ -97,10 +114,16 @@ export class Parking {
       return false
     }
     try {
-      const { deadline, auth, payloadHash } = unit
-      const stored = toStored(unit.route.id, unit.message, unit.raw, { deadline, auth, payloadHash })
-      unit.parkedId = await store.park({ ...stored, key: unit.key, attempt: unit.attempt })
-      detach(unit)
+      // What comes back from the store is not what came in: the identity of a command is that of the bytes as they came.
+      if (unit.raw !== unit.message.payload) unit.payloadHash ??= payloadHashOf(unit.message.payload)
+      const { key, attempt, raw } = unit
+      const stored = toStored(unit.route.id, unit.message, raw, unit)
+      const crc = crc32(raw)
+      const id = await store.park({ ...stored, key, attempt, bytes: raw.length, crc })
+      this.#forget(unit)
+      this.#take(unit, raw.length, stored.properties)
+      unit.crc = crc
+      unit.parkedId = id
       stats.count('parked')
       return true
     } catch (error) {
@@ -116,36 +139,20 @@ export class Parking {
   }
 
   #giveBack(unit: Unit): void {
-    this.#messages -= 1
-    this.#bytes -= unit.message.payload.length
+    this.#forget(unit)
     unit.parking = undefined
   }
 
-  #take(unit: Unit): void {
+  #take(unit: Unit, bytes: number, properties: object): void {
+    unit.bytes = bytes
+    // Properties are a stranger's, and may be as large as a payload.
+    unit.weight = bytes + JSON.stringify(properties).length
     this.#messages += 1
-    this.#bytes += unit.message.payload.length
+    this.#bytes += bytes
   }
-}
 
-/** What arrived is a part of a piece of the stream, which it would keep in memory for as long as it is parked. */
-function detach(unit: Unit): void {
-  const { payload, properties } = unit.message
-  const own = detached(payload)
-  if (unit.raw === payload) unit.raw = own
-  else unit.raw = detached(unit.raw)
-  const { correlationData } = properties
-  unit.message = {
-    ...unit.message,
-    payload: own,
-    properties:
-      correlationData === undefined ? properties : { ...properties, correlationData: detached(correlationData) },
+  #forget(unit: Unit): void {
+    this.#messages -= 1
+    this.#bytes -= unit.bytes
   }
-}
-
-function detached(bytes: Buffer): Buffer {
-  if (bytes.buffer.byteLength <= 4 * bytes.length) return bytes
-  // Not from the pool: that would be a piece shared with others again.
-  const own = Buffer.allocUnsafeSlow(bytes.length)
-  bytes.copy(own)
-  return own
 }

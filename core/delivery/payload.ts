@@ -1,11 +1,16 @@
 import { decodePayload } from '../mqtt/codec.js'
-import type { InboundMessage } from '../mqtt/message.js'
+import type { InboundMessage, WithheldPayload } from '../mqtt/message.js'
 import type { Route } from '../router/route.js'
 import { RouteMQError } from '../support/errors.js'
 
-/** The payload as the route's codec or the content type says. Throws PAYLOAD_TOO_LARGE, PAYLOAD_MALFORMED. */
+const WITHHELD = {
+  PAYLOAD_MALFORMED: 'the payload could not be decoded, and nothing of it was kept',
+  PAYLOAD_LOST: 'the message was parked, and what was stored of its payload is damaged or gone',
+} as const satisfies Record<WithheldPayload, string>
+
+/** The payload as the route's codec or the content type says. Throws PAYLOAD_TOO_LARGE, PAYLOAD_MALFORMED, PAYLOAD_LOST. */
 export function decode(message: InboundMessage, route: Route, maxBytes: number): unknown {
-  const { payload, properties } = message
+  const { payload, properties, withheld } = message
   // The lane hands an oversized payload on without its bytes.
   const bytes = message.oversize ?? payload.length
   if (bytes > maxBytes || message.oversize !== undefined) {
@@ -13,6 +18,7 @@ export function decode(message: InboundMessage, route: Route, maxBytes: number):
       details: { bytes, limit: maxBytes },
     })
   }
+  if (withheld !== undefined) throw new RouteMQError(withheld, WITHHELD[withheld])
   try {
     return decodePayload(payload, route.codec, properties.contentType)
   } catch (cause) {

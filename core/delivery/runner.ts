@@ -3,6 +3,7 @@ import { Backoff } from '../support/backoff.js'
 import { sleep } from '../support/clock.js'
 import { fromErrorShape, isRetryable, RouteMQError } from '../support/errors.js'
 import { asUnknown, remember, requestIdOf } from './attempt-facts.js'
+import type { Bodies } from './bodies.js'
 import { claimKeyOf, fromKept, payloadHashOf, takeClaim } from './claims.js'
 import { type ContextServices, DeliveryContext } from './context.js'
 import { deadlineOf, refuseExpired } from './deadline.js'
@@ -20,8 +21,11 @@ const DEFAULT_TIMEOUT_MS = 60_000
 const WRITE_GRACE_MS = 1_000
 /** Pauses before a second copy asks again whether the first has ended. */
 const COPY_WAIT = { first: 50, max: 1_000 }
+/** ...and before a store that cannot be read is asked again for a parked message. */
+const FETCH_AGAIN_MS = 1_000
 
 export interface RunnerParts extends Omit<EndingsParts, 'leaveQueue' | 'screening' | 'stop'> {
+  readonly bodies: Bodies
   readonly queueOf: (route: Route) => RouteQueue<Unit>
   readonly services: Omit<ContextServices, 'reply' | 'terminate'>
   readonly random: () => number
@@ -65,19 +69,27 @@ export class Runner {
     unit.timedOut = false
     this.#running.add(unit)
     const { suspects } = this.#parts
-    if (suspects !== undefined && Suspects.concerns(unit)) this.#endings.guard(unit, this.#beginWatched(unit, suspects))
-    else this.#begin(unit)
+    const watch = suspects !== undefined && Suspects.concerns(unit) ? suspects : undefined
+    if (watch === undefined && unit.body === 'own') this.#begin(unit)
+    else this.#endings.guard(unit, this.#prepare(unit, watch))
   }
 
-  async #beginWatched(unit: Unit, suspects: Suspects): Promise<void> {
-    const { clock, queueOf } = this.#parts
+  /** Brings back what was parked, and asks whether it may run where it may have ended a process before. */
+  async #prepare(unit: Unit, suspects: Suspects | undefined): Promise<void> {
+    const { bodies, clock, queueOf } = this.#parts
     const queue = queueOf(unit.route)
     const wait = () => {
       this.#running.delete(unit)
+      if (unit.parkedId !== undefined) bodies.waits(unit)
       queue.release(unit)
     }
+    if (!(await bodies.fetch(unit))) {
+      wait()
+      this.#again(unit, FETCH_AGAIN_MS)
+      return
+    }
     try {
-      if (!(await suspects.admit(unit, wait, () => queue.again(unit)))) return
+      if (suspects !== undefined && !(await suspects.admit(unit, wait, () => queue.again(unit)))) return
     } catch (error) {
       if (!(error instanceof RouteMQError) || error.code !== 'WORKER_DIED') throw error
       unit.condemned = error
@@ -111,9 +123,19 @@ export class Runner {
     if (unit.context !== undefined) remember(unit, unit.context)
     this.#dateIt(unit)
     if (!(await this.#parts.parking.park(unit, this.#screening))) return false
-    if (!unit.finished) this.#parts.queueOf(unit.route).park(unit)
+    if (!unit.finished) {
+      this.#leaveBody(unit)
+      this.#parts.queueOf(unit.route).park(unit)
+    }
     this.#endings.leaveLane(unit)
     return true
+  }
+
+  /** It is parked: where it waits, it need not stay in memory. What has run and is about to end does. */
+  #leaveBody(unit: Unit): void {
+    const { bodies } = this.#parts
+    if (unit.place === 'running') bodies.runs(unit)
+    else if (unit.place !== 'gone') bodies.waits(unit)
   }
 
   /** Ends attempts that take longer than their route allows. */
@@ -216,6 +238,7 @@ export class Runner {
     }
     // The slot goes to others meanwhile: the first copy may need it to end.
     this.#pause(unit)
+    if (unit.parkedId !== undefined) this.#leaveBody(unit)
     this.#again(unit, Math.min(COPY_WAIT.max, COPY_WAIT.first * 2 ** unit.waits++))
   }
 
@@ -304,6 +327,8 @@ export class Runner {
   }
 
   #leaveQueue(unit: Unit): void {
+    // Once: the place in the order of its key that it leaves must be its own.
+    if (unit.place === 'gone') return
     this.#running.delete(unit)
     this.#parts.suspects?.ended(unit)
     this.#parts.queueOf(unit.route).done(unit)

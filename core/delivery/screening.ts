@@ -34,6 +34,7 @@ export class Screening {
     } catch {
       // Nobody can say where in it a credential stands. It fails for this very reason when its turn comes.
       unit.raw = NOTHING
+      unit.withheld = 'PAYLOAD_MALFORMED'
       return true
     }
     const context = new DeliveryContext(unit, payload, this.#services)

@@ -24,12 +24,16 @@ export interface SpooledRecord {
   readonly position: number
 }
 
+export function decodeRecord(data: Buffer): SpoolRecord {
+  return JSON.parse(data.toString()) as SpoolRecord
+}
+
 const PAGE = 256
 
 /** The oldest records, or those behind a position. */
 export async function pageOf(spool: SpoolPort, after?: number): Promise<SpooledRecord[]> {
   const page = await spool.peek(PAGE, after)
-  return page.map(({ data, position }) => ({ record: JSON.parse(data.toString()) as SpoolRecord, position }))
+  return page.map(({ data, position }) => ({ record: decodeRecord(data), position }))
 }
 
 /** Every record in the spool, oldest first. */

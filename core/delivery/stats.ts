@@ -27,6 +27,8 @@ export type DeliveryStatsReport = Readonly<Record<DeliveryCount, number>> & {
   readonly in_flight: number
   /** Parked messages that are not finished. */
   readonly parked_now: number
+  /** What they have in memory beside their place. */
+  readonly parked_bytes: number
   /** By route id; as many entries as there are routes that ran. */
   readonly routes: Readonly<Record<string, RouteStats>>
 }
@@ -55,7 +57,7 @@ export class DeliveryStats {
     own[outcome] += 1
   }
 
-  report(now: { readonly in_flight: number; readonly parked_now: number }): DeliveryStatsReport {
+  report(now: Pick<DeliveryStatsReport, 'in_flight' | 'parked_now' | 'parked_bytes'>): DeliveryStatsReport {
     const routes = Object.fromEntries([...this.#routes].map(([id, counts]) => [id, { ...counts }]))
     return { ...this.#counts, ...now, routes }
   }

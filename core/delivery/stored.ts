@@ -1,4 +1,4 @@
-import type { InboundMessage, MessageProperties } from '../mqtt/message.js'
+import type { InboundMessage, MessageProperties, WithheldPayload } from '../mqtt/message.js'
 import type { StoredMessage } from './delivery-store.js'
 
 /** What a message looks like on its way into a store. `raw` are the bytes that may be kept: without any credential. */
@@ -10,9 +10,11 @@ export function toStored(
     readonly deadline: number | undefined
     readonly auth: unknown
     readonly payloadHash: string | undefined
+    readonly withheld?: WithheldPayload | undefined
   },
 ): StoredMessage {
   const { responseTopic, correlationData, contentType, userProperties } = message.properties
+  const withheld = message.withheld ?? facts.withheld
   return {
     route,
     topic: message.topic,
@@ -29,27 +31,34 @@ export function toStored(
     deadline: facts.deadline,
     ...(facts.auth !== undefined && { auth: facts.auth }),
     ...(facts.payloadHash !== undefined && { payloadHash: facts.payloadHash }),
+    ...(message.oversize !== undefined && { oversize: message.oversize }),
+    ...(withheld !== undefined && { withheld }),
   }
 }
 
-/** The message again. Its age is told by the stored deadline, so it counts as fresh and carries no expiry. */
-export function fromStored(stored: StoredMessage): InboundMessage {
+export function propertiesOf(stored: Pick<StoredMessage, 'properties'>): MessageProperties {
   const { responseTopic, correlationData, contentType, userProperties } = stored.properties
-  const properties: MessageProperties = {
+  return {
     ...(responseTopic !== undefined && { responseTopic }),
     ...(correlationData !== undefined && { correlationData: Buffer.from(correlationData, 'base64') }),
     ...(contentType !== undefined && { contentType }),
     ...(userProperties !== undefined && { userProperties }),
   }
+}
+
+/** The message again. Its age is told by the stored deadline, so it counts as fresh and carries no expiry. */
+export function fromStored(stored: StoredMessage): InboundMessage {
   return {
     topic: stored.topic,
     payload: Buffer.from(stored.payload, 'base64'),
     qos: stored.qos,
     retain: stored.retain,
     dup: true,
-    properties,
+    properties: propertiesOf(stored),
     receivedAt: stored.receivedAt,
     subscriptionIds: undefined,
     fresh: true,
+    ...(stored.oversize !== undefined && { oversize: stored.oversize }),
+    ...(stored.withheld !== undefined && { withheld: stored.withheld }),
   }
 }

@@ -1,4 +1,4 @@
-import type { InboundMessage } from '../mqtt/message.js'
+import type { InboundMessage, WithheldPayload } from '../mqtt/message.js'
 import type { Params } from '../router/context.js'
 import type { Route } from '../router/route.js'
 import type { Backoff } from '../support/backoff.js'
@@ -42,6 +42,8 @@ export class Unit implements Queued {
   unjudged = false
   /** The bytes that may be kept. */
   raw: Buffer
+  /** Why `raw` is empty although the payload was not. */
+  withheld: WithheldPayload | undefined
   claimKey: string | undefined
   claimed = false
   /** It was answered from the end of an earlier copy, which did all that had to be done. */
@@ -57,11 +59,24 @@ export class Unit implements Queued {
 
   parking: Promise<boolean> | undefined
   parkedId: string | undefined
+  /**
+   * Where its payload is: still its `own`, as it came; once it is parked `kept` in memory while it waits, in memory while it
+   * is `running`, or only `stored`. Set by `Bodies`.
+   */
+  body: 'own' | 'kept' | 'running' | 'stored' = 'own'
+  /** Of a parked message: length and CRC-32 of the stored payload, and what it takes in memory. */
+  bytes = 0
+  crc: number | undefined
+  weight = 0
   /** Monotonic milliseconds; before then nobody asks again what its credential is worth. */
   parkFrom = 0
   /** Its place on the lane has been given back. */
   released = false
   finished = false
+  /** It is kept as a dead letter. */
+  lettered = false
+  /** The engine itself stumbled over it. */
+  broken = false
   afterwards: (() => unknown)[] | undefined
   /** Set for a dead letter that a person runs again: one attempt, its end goes here and nowhere else. */
   onEnd: ((outcome: ClaimOutcome) => void) | undefined

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Config } from '../config/config.js'
 import { DeathBook } from '../delivery/death-book.js'
+import { DeathFile } from '../delivery/death-file.js'
 import type { FieldPort } from '../modbus/field.js'
 import { planSubscriptions } from '../mqtt/subscription-planner.js'
 import type { Logger } from '../observability/logger.js'
@@ -47,9 +48,12 @@ export class Crew {
   readonly supervisor: Supervisor | undefined
   #forked: Promise<void> | undefined
   #local: RouteWorker | undefined
+  readonly #deaths: DeathBook
 
   constructor(options: CrewOptions) {
     this.#options = options
+    const { dataDir } = options.config().app
+    this.#deaths = new DeathBook(new DeathFile(join(dataDir, 'suspects.json'), options.logger))
     this.supervisor = options.config().workers.slots === 0 ? undefined : this.#supervisor()
   }
 
@@ -67,6 +71,7 @@ export class Crew {
 
   async stop(deadlineMs: number): Promise<void> {
     await this.supervisor?.stop(deadlineMs)
+    this.#deaths.flush()
     const local = this.#local
     this.#local = undefined
     await local?.stop('keep', deadlineMs)
@@ -121,7 +126,7 @@ export class Crew {
   #supervisor(): Supervisor {
     const { config, dispatcher, logger, onLine, clock, onFatal } = this.#options
     const book = this.#sessionBook()
-    const deaths = new DeathBook()
+    const deaths = this.#deaths
     const [entry, execArgv] = workerProgram()
     const backing = () => this.#backing.value
     return new Supervisor({

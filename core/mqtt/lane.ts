@@ -1,19 +1,17 @@
-import type { IPublishPacket, MqttClient } from 'mqtt'
+import type { MqttClient } from 'mqtt'
 import type { MqttConfig } from '../config/config.js'
 import type { Logger } from '../observability/logger.js'
 import type { PlannedSubscription } from '../router/route.js'
 import { type Clock, systemClock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
-import { Acknowledgements, type Unacknowledged } from './acknowledgements.js'
+import { type ArrivalStats, Arrivals } from './arrivals.js'
 import { BrokerLink, type LinkState } from './broker-link.js'
 import type { Connection } from './connection.js'
 import { endSessionOf311 } from './end-session.js'
-import { Freshness } from './freshness.js'
-import { toInbound } from './inbound.js'
-import { Intake, type WindowLimits } from './intake.js'
+import type { WindowLimits } from './intake.js'
 import type { InboundMessage } from './message.js'
-import { readPublishes } from './publish-reader.js'
-import { needIdentifiers, type Refusal, subscribeAll } from './subscribing.js'
+import { SessionDrain } from './session-drain.js'
+import { needIdentifiers, type Refusal, refusedError, subscribeAll } from './subscribing.js'
 import { Waiters } from './waiters.js'
 
 export type LaneState =
@@ -48,20 +46,8 @@ export interface LaneOptions {
   readonly random?: () => number
 }
 
-export interface LaneStats {
+export interface LaneStats extends ArrivalStats {
   readonly name: string
-  readonly received: number
-  readonly acknowledged: number
-  /** Messages and bytes with the handlers now, and the most messages there ever were. */
-  readonly inWindow: number
-  readonly bytes: number
-  readonly peakInWindow: number
-  /** Times a full window paused the stream. */
-  readonly paused: number
-  /** QoS 0 messages dropped because the window stayed full. */
-  readonly dropped: number
-  /** Redeliveries that met the first copy still being handled, and were not handed on again. */
-  readonly rejoined: number
   readonly connections: number
 }
 
@@ -70,8 +56,6 @@ export function laneTopic(clientId: string): string {
   return `routemq/lane/${clientId}`
 }
 
-/** Unacknowledged messages from which on the broker may be queueing: the smallest in-flight limit in use is about 20. */
-const HOLDING_FROM = 10
 /** A mark behind messages that are being handled would take the place of one. */
 const ROOM_FOR_MARKS = 8
 const REFUSED_RETRY_MS = 30_000
@@ -84,27 +68,19 @@ export class Lane {
   readonly #options: LaneOptions
   readonly #clock: Clock
   readonly #link: BrokerLink
-  readonly #intake: Intake
-  readonly #freshness: Freshness
+  readonly #arrivals: Arrivals
+  readonly #draining: SessionDrain
   readonly #ownTopic: string
   readonly #identify: boolean
   #state: LaneState = { name: 'idle' }
-  #acks: Acknowledgements | undefined
-  /** Messages the last connection left unacknowledged, by packet id. */
-  #carried = new Map<number, Unacknowledged>()
   #lostAt: number | undefined
   #granted = false
   /** Set while leaving: a reconnect must not subscribe again. */
   #leaving = false
-  #discarding = false
   #starting: Promise<void> | undefined
   #stopping: Promise<void> | undefined
   #cancelRetry = () => {}
   readonly #waiters: Waiters
-  #sentinels = new Map<string, () => void>()
-  #received = 0
-  #acknowledgedBefore = 0
-  #rejoined = 0
   #connections = 0
 
   constructor(options: LaneOptions) {
@@ -116,18 +92,24 @@ export class Lane {
     }
     this.#ownTopic = laneTopic(options.clientId)
     this.#identify = needIdentifiers(options.subscriptions)
-    this.#intake = new Intake(
-      options.window,
-      this.#clock,
-      () => this.#freshness.holding(),
+    this.#arrivals = new Arrivals({
+      ownTopic: this.#ownTopic,
+      maxPacketBytes: options.config.maxPacketBytes,
+      window: options.window,
+      clock: this.#clock,
+      onMessage: options.onMessage,
+      onMark: (mark) => this.#draining.passed(mark),
+      publishMark: (mark) => this.#publishOwn(mark),
+      onSettled: () => this.#waiters.wake(),
       // A reader that paused has not seen the broker's answers to pings; they come now.
-      () => this.#link.connection?.client.reschedulePing(true),
-    )
-    this.#freshness = new Freshness(
-      this.#clock,
-      (mark) => this.#publishOwn(mark),
-      () => this.#intake.paused || (this.#acks?.length ?? 0) >= HOLDING_FROM,
-    )
+      onResume: () => this.#link.connection?.client.reschedulePing(true),
+    })
+    this.#draining = new SessionDrain({
+      ownTopic: this.#ownTopic,
+      clock: this.#clock,
+      waiters: this.#waiters,
+      idle: () => this.#arrivals.idle,
+    })
     this.#link = new BrokerLink({
       config: options.config,
       url: options.url,
@@ -167,19 +149,7 @@ export class Lane {
   }
 
   stats(): LaneStats {
-    const { messages, bytes, peakMessages, pauses, dropped } = this.#intake.stats
-    return {
-      name: this.#options.name,
-      received: this.#received,
-      acknowledged: this.#acknowledgedBefore + (this.#acks?.sent ?? 0),
-      inWindow: messages,
-      bytes,
-      peakInWindow: peakMessages,
-      paused: pauses,
-      dropped,
-      rejoined: this.#rejoined,
-      connections: this.#connections,
-    }
+    return { name: this.#options.name, ...this.#arrivals.stats, connections: this.#connections }
   }
 
   /**
@@ -200,9 +170,9 @@ export class Lane {
    * @returns false when the deadline passed first.
    */
   async drain(deadlineMs: number): Promise<boolean> {
-    this.#intake.close()
-    const idle = await this.#waiters.until(() => this.#intake.idle, deadlineMs)
-    this.#acks?.flush()
+    this.#arrivals.close()
+    const idle = await this.#waiters.until(() => this.#arrivals.idle, deadlineMs)
+    this.#arrivals.flush()
     return idle
   }
 
@@ -221,15 +191,16 @@ export class Lane {
   async leave(deadlineMs: number): Promise<boolean> {
     const deadline = this.#clock.monotonic() + deadlineMs
     const left = () => Math.max(0, deadline - this.#clock.monotonic())
+    const filters = this.#options.subscriptions.map(({ filter }) => filter)
     this.#leaving = true
     for (;;) {
       const connected = await this.#waiters.until(() => this.#link.state.name === 'connected' || this.#finished, left())
       const { connection } = this.#link
       if (!connected || this.#finished || left() === 0) break
-      if (connection !== undefined && (await this.#drainSession(connection, left))) {
+      if (connection !== undefined && (await this.#draining.run(connection, filters, left))) {
         // It was stopped meanwhile: the session is not ours to end any more.
         if (this.#stopping !== undefined) break
-        this.#acks?.flush()
+        this.#arrivals.flush()
         await this.#endSession(connection)
         return true
       }
@@ -269,10 +240,10 @@ export class Lane {
 
   /** Monotonic; nothing in the session reached the broker earlier. Undefined when unknown. */
   #earliest(): number | undefined {
-    const queuedMs = this.#freshness.queuedAtMostMs()
+    const queuedMs = this.#arrivals.freshness.queuedAtMostMs()
     if (queuedMs === undefined) return undefined
     const now = this.#clock.monotonic()
-    const earliest = Math.min(now - queuedMs, this.#acks?.oldest?.bornAt ?? now)
+    const earliest = Math.min(now - queuedMs, this.#arrivals.oldestBornAt ?? now)
     return Number.isFinite(earliest) ? earliest : undefined
   }
 
@@ -281,20 +252,17 @@ export class Lane {
   }
 
   #prepare(client: MqttClient): void {
-    const acks = new Acknowledgements(client)
-    this.#acks = acks
-    client.handleMessage = (packet, done) => this.#arrived(acks, packet, done)
-    readPublishes(client, client.handleMessage)
+    this.#arrivals.open(client)
     // Queued messages may come in one piece with the CONNACK, before anybody who awaits the connection runs.
     client.once('packetreceive', (packet) => {
       if (packet.cmd !== 'connack') return
-      if (!packet.sessionPresent) this.#carried.clear()
-      this.#freshness.connected(packet.sessionPresent, this.#lostAt)
+      if (!packet.sessionPresent) this.#arrivals.forget()
+      this.#arrivals.freshness.connected(packet.sessionPresent, this.#lostAt)
     })
     // A paused stream hides the broker's answers to our pings: while paused, we keep pinging and do not give up.
     const giveUp = client.onKeepaliveTimeout.bind(client)
     client.onKeepaliveTimeout = () => {
-      if (!this.#intake.paused) return giveUp()
+      if (!this.#arrivals.paused) return giveUp()
       client.sendPing()
       client.reschedulePing(true)
     }
@@ -321,7 +289,7 @@ export class Lane {
     // After the new filters are granted, so that a message that matches both is never without one.
     const retired = this.#leaving ? [] : (this.#options.retired ?? []).map(({ filter }) => filter)
     if (retired.length > 0) connection.client.unsubscribe(retired)
-    if (ownRefusal === undefined) this.#freshness.usable()
+    if (ownRefusal === undefined) this.#arrivals.freshness.usable()
     else {
       this.#options.logger.warn(
         { lane: this.#options.name, filter: this.#ownTopic, reason: ownRefusal.reason },
@@ -355,136 +323,13 @@ export class Lane {
     this.#lostAt = this.#earliest()
     this.#granted = false
     this.#cancelRetry()
-    this.#freshness.disconnected()
-    this.#intake.disconnected()
-    const acks = this.#acks
-    if (acks === undefined) return
-    this.#acknowledgedBefore += acks.sent
-    this.#acks = undefined
-    const handed = acks.close().filter((entry) => entry.handed)
-    // What came before an earlier loss may not have come again yet.
-    this.#carried = new Map([...this.#carried, ...handed.map((entry) => [entry.id, entry] as const)])
-  }
-
-  #arrived(acks: Acknowledgements, packet: IPublishPacket, done: (error?: Error) => void): void {
-    if (this.#discarding) {
-      done()
-      return
-    }
-    const payload = packet.payload as Buffer
-    if (packet.topic === this.#ownTopic) {
-      this.#ownMessage(acks, packet, payload)
-      done()
-      return
-    }
-    let entry: Unacknowledged | undefined
-    if (packet.qos === 1) {
-      entry = this.#rejoin(packet, payload)
-      if (entry !== undefined) {
-        acks.arrived(entry)
-        if (entry.settled) acks.settle(entry)
-        done()
-        return
-      }
-      entry = newEntry(packet, payload, false)
-      acks.arrived(entry)
-      if (acks.length >= HOLDING_FROM) this.#freshness.holding()
-    }
-    this.#received += 1
-    const message = toInbound(packet, payload, this.#options.config.maxPacketBytes, this.#clock.now(), this.#freshness)
-    if (entry !== undefined) {
-      const waited = message.fresh ? 0 : (message.queuedAtMostMs ?? Number.POSITIVE_INFINITY)
-      entry.bornAt = this.#clock.monotonic() - waited
-    }
-    const bytes = payload.length
-    const run = () => {
-      if (entry !== undefined) entry.handed = true
-      this.#options.onMessage(message, this.#settler(entry, bytes))
-    }
-    this.#intake.admit({ bytes, droppable: packet.qos === 0, run }, done)
-  }
-
-  /**
-   * A redelivery of a message whose first copy is still being handled, or is done but had no PUBACK written: the broker has
-   * kept its packet id busy all along, so it is the same message and runs once. Compared all the same, for brokers that
-   * restored an older state.
-   */
-  #rejoin(packet: IPublishPacket, payload: Buffer): Unacknowledged | undefined {
-    if (this.#carried.size === 0) return undefined
-    const entry = this.#carried.get(packet.messageId!)
-    if (entry === undefined) return undefined
-    this.#carried.delete(packet.messageId!)
-    if (!packet.dup || entry.topic !== packet.topic || !entry.payload.equals(payload)) return undefined
-    this.#rejoined += 1
-    return entry
-  }
-
-  #settler(entry: Unacknowledged | undefined, bytes: number): () => void {
-    let done = false
-    return () => {
-      if (done) return
-      done = true
-      if (entry !== undefined) {
-        if (entry.owner === undefined) entry.settled = true
-        else entry.owner.settle(entry)
-      }
-      this.#intake.release(bytes)
-      this.#waiters.wake()
-    }
-  }
-
-  #ownMessage(acks: Acknowledgements, packet: IPublishPacket, payload: Buffer): void {
-    if (packet.qos === 1) {
-      const entry = newEntry(packet, payload, true)
-      acks.arrived(entry)
-      acks.settle(entry)
-    }
-    const mark = payload.toString()
-    const sentinel = this.#sentinels.get(mark)
-    if (sentinel === undefined) {
-      this.#freshness.received(mark)
-      return
-    }
-    this.#sentinels.delete(mark)
-    sentinel()
+    this.#arrivals.lost()
   }
 
   #publishOwn(text: string): void {
     const client = this.#link.connection?.client
     // Before the link counts as connected it is the client under preparation that sends.
     if (client?.connected === true) client.publish(this.#ownTopic, text, { qos: 1 }, () => {})
-  }
-
-  /** Resolves true when everything the session held has been handled and acknowledged. */
-  async #drainSession(connection: Connection, left: () => number): Promise<boolean> {
-    const filters = this.#options.subscriptions.map(({ filter }) => filter)
-    if (filters.length > 0) {
-      const unsubscribed = new Promise<boolean>((resolve) => {
-        connection.client.unsubscribe(filters, (error) => resolve(!error))
-      })
-      if (!(await this.#within(unsubscribed, connection, left()))) return false
-    }
-    const sentinel = `sentinel-${this.#clock.now()}-${Math.random().toString(36).slice(2)}`
-    const arrived = new Promise<boolean>((resolve) => this.#sentinels.set(sentinel, () => resolve(true)))
-    connection.client.publish(this.#ownTopic, sentinel, { qos: 1 }, () => {})
-    const drained =
-      (await this.#within(arrived, connection, left())) &&
-      (await this.#waiters.until(() => this.#intake.idle || connection.isClosed, left()))
-    this.#sentinels.delete(sentinel)
-    return drained && !connection.isClosed
-  }
-
-  /** The value, or false when the connection is lost or the time is over. */
-  #within(value: Promise<boolean>, connection: Connection, limitMs: number): Promise<boolean> {
-    return new Promise((resolve) => {
-      const cancel = this.#clock.after(limitMs, () => resolve(false))
-      const settle = (outcome: boolean) => {
-        cancel()
-        resolve(outcome)
-      }
-      value.then(settle)
-      connection.closed.then(() => settle(false))
-    })
   }
 
   async #endSession(connection: Connection): Promise<void> {
@@ -496,13 +341,11 @@ export class Lane {
 
   async #close(options: { readonly sessionExpirySeconds?: number }): Promise<void> {
     this.#cancelRetry()
-    this.#intake.close()
-    this.#acks?.flush()
-    // What is read from here on is not acknowledged: the broker sends it again to the next connection.
-    this.#discarding = true
-    this.#intake.letGo()
+    this.#arrivals.close()
+    this.#arrivals.flush()
+    this.#arrivals.discard()
     await this.#link.stop(options)
-    this.#freshness.disconnected()
+    this.#arrivals.freshness.disconnected()
     this.#waiters.wake()
   }
 
@@ -517,28 +360,4 @@ export class Lane {
 
 function refusedCredentials(error: Error): boolean {
   return error instanceof RouteMQError && error.details?.refused === true
-}
-
-function refusedError(name: string, refusals: readonly Refusal[]): RouteMQError {
-  const filters = refusals.map(({ filter }) => `"${filter}"`).join(', ')
-  return new RouteMQError(
-    'SUBSCRIPTION_REFUSED',
-    `the broker refused ${filters} for lane "${name}": ${refusals[0]?.message}`,
-    {
-      details: { lane: name, refusals },
-    },
-  )
-}
-
-function newEntry(packet: IPublishPacket, payload: Buffer, own: boolean): Unacknowledged {
-  return {
-    id: packet.messageId!,
-    topic: packet.topic,
-    payload,
-    bornAt: Number.NEGATIVE_INFINITY,
-    settled: false,
-    handed: false,
-    own,
-    owner: undefined,
-  }
 }

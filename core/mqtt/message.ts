@@ -19,9 +19,14 @@ export interface InboundMessage {
   readonly queuedAtMostMs?: number
   /** Bytes of a payload over the limit; `payload` is empty then. */
   readonly oversize?: number
+  /** Why what was kept of it has no payload; `payload` is empty then. */
+  readonly withheld?: WithheldPayload
   /** The span that handles it (`traceparent`), which its answer goes out with; only where traces are made. */
   trace?: string
 }
+
+/** The codes of the errors that a message ends with whose payload was not kept, or is not there any more. */
+export type WithheldPayload = 'PAYLOAD_MALFORMED' | 'PAYLOAD_LOST'
 
 /** MQTT 5 properties that handlers may see; empty on 3.1.1. */
 export interface MessageProperties {
@@ -60,6 +65,6 @@ export interface Publisher {
 
 /** A publisher for whoever has thousands of values a second. */
 export interface ValuePublisher extends Publisher {
-  /** At QoS 0, all that come in one turn of the event loop in one write. While the broker is away they are gone. */
+  /** At QoS 0, all that come within a few milliseconds in one write. While the broker is away they are gone. */
   publishValues(values: readonly ValueMessage[]): void
 }

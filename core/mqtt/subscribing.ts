@@ -1,5 +1,6 @@
 import type { MqttClient } from 'mqtt'
 import type { PlannedSubscription } from '../router/route.js'
+import { RouteMQError } from '../support/errors.js'
 import type { Connection } from './connection.js'
 import { overlaps, parseShare } from './topic.js'
 
@@ -88,4 +89,15 @@ function judge(filters: readonly string[], codes: readonly number[], error: Erro
     if (code === undefined && error === undefined) continue
     into.push({ filter, reason: code, message: error?.message ?? 'the broker refused the filter' })
   }
+}
+
+export function refusedError(name: string, refusals: readonly Refusal[]): RouteMQError {
+  const filters = refusals.map(({ filter }) => `"${filter}"`).join(', ')
+  return new RouteMQError(
+    'SUBSCRIPTION_REFUSED',
+    `the broker refused ${filters} for lane "${name}": ${refusals[0]?.message}`,
+    {
+      details: { lane: name, refusals },
+    },
+  )
 }

@@ -37,7 +37,7 @@ export interface SpoolDamage {
 interface Pending {
   readonly records: readonly Buffer[]
   readonly bytes: number
-  readonly resolve: () => void
+  readonly resolve: (positions: readonly number[]) => void
   readonly reject: (error: unknown) => void
 }
 
@@ -133,12 +133,12 @@ export class Spool {
     return this.#damage
   }
 
-  /** Resolves when all of `records` are durable; takes all of them or none. */
-  append(records: readonly Buffer[]): Promise<void> {
+  /** Resolves when all of `records` are durable, with the position before each; takes all of them or none. */
+  append(records: readonly Buffer[]): Promise<readonly number[]> {
     if (this.#closing !== undefined) {
       return Promise.reject(new RouteMQError('SPOOL_FAILED', `The spool ${this.#dir} is closed`))
     }
-    if (records.length === 0) return Promise.resolve()
+    if (records.length === 0) return Promise.resolve([])
     const bytes = records.reduce((sum, data) => sum + FRAME_HEADER_BYTES + data.length, 0)
     if (this.bytes + this.#pendingBytes + bytes > this.#maxBytes) {
       const details = { dir: this.#dir, bytes: this.bytes, maxBytes: this.#maxBytes, wanted: bytes }
@@ -170,6 +170,18 @@ export class Spool {
       const known = this.#givenOut.at(-1) ?? 0
       for (const record of records) if (record.position > known) this.#givenOut.push(record.position)
       return records
+    })
+  }
+
+  /**
+   * The first record behind a position, whether it was given out or not; undefined where there is none. It is not given
+   * out by this: `ack` does not take its position.
+   */
+  read(after: number): Promise<Buffer | undefined> {
+    return this.#inTurn(async () => {
+      const from = Math.max(after, this.#head.position)
+      const { records } = await readLog([...this.#segments], from, this.#tail, 1)
+      return records[0]?.data
     })
   }
 
@@ -243,13 +255,15 @@ export class Spool {
         return index > 0 && bytes > WRITE_BYTES
       })
       const batch = this.#pending.splice(0, taken === -1 ? this.#pending.length : taken)
-      const outcome = await this.#write(batch.flatMap((pending) => pending.records)).catch((error: unknown) =>
-        failed(error, this.#dir, 'cannot be written'),
+      let position = this.#tail
+      const error = await this.#write(batch.flatMap((pending) => pending.records)).catch((cause: unknown) =>
+        failed(cause, this.#dir, 'cannot be written'),
       )
       for (const pending of batch) {
         this.#pendingBytes -= pending.bytes
-        if (outcome === undefined) pending.resolve()
-        else pending.reject(outcome)
+        if (error === undefined) pending.resolve(positionsOf(pending.records, position))
+        else pending.reject(error)
+        position += pending.bytes
       }
     } // In the same turn as the last look at the queue: an append after this starts a drain of its own.
     this.#writing = undefined
@@ -322,6 +336,16 @@ export class Spool {
     this.#count = Math.max(0, this.#count - 1)
     this.#logger?.error({ dir: this.#dir, from, to }, 'A damaged stretch of the spool was skipped')
   }
+}
+
+/** Where records stand that were written from a position on. */
+function positionsOf(records: readonly Buffer[], from: number): number[] {
+  let next = from
+  return records.map((data) => {
+    const position = next
+    next += FRAME_HEADER_BYTES + data.length
+    return position
+  })
 }
 
 async function recover(dir: string, head: HeadFile) {

@@ -39,6 +39,11 @@ export const ERROR_CODES = {
   PAYLOAD_MALFORMED: { status: 400, retry: false, advice: 'Send a payload in the format the route expects.' },
   PAYLOAD_INVALID: { status: 422, retry: false, advice: 'Correct the named fields.' },
   PAYLOAD_TOO_LARGE: { status: 413, retry: false, advice: 'Send less than MQTT_MAX_PACKET_BYTES.' },
+  PAYLOAD_LOST: {
+    status: 500,
+    retry: false,
+    advice: 'What was stored of it is damaged or gone: check the disk, and have the message sent again.',
+  },
   UNAUTHENTICATED: { status: 401, retry: false, advice: 'Send a valid credential.' },
   FORBIDDEN: { status: 403, retry: false, advice: 'Use a credential that is allowed to do this.' },
   THROTTLED: { status: 429, retry: false, advice: 'Send less often; the details say when to try again.' },

@@ -33,6 +33,7 @@ export type ServiceMethod =
   | 'store.deadLetter'
   | 'store.park'
   | 'store.unpark'
+  | 'store.fetchParked'
   | 'store.claim'
   | 'store.complete'
   | 'store.release'

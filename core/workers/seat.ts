@@ -1,68 +1,24 @@
 import { type ChildProcess, fork } from 'node:child_process'
-import type { MqttConfig } from '../config/config.js'
 import type { ClaimOutcome, StoredMessage } from '../delivery/delivery-store.js'
 import type { DrainOutcome } from '../mqtt/drain-session.js'
-import type { Logger } from '../observability/logger.js'
 import { Backoff } from '../support/backoff.js'
-import type { Clock } from '../support/clock.js'
-import { fromErrorShape, RouteMQError, toErrorShape } from '../support/errors.js'
+import { fromErrorShape } from '../support/errors.js'
 import { Awaited } from './awaited.js'
-import {
-  type ToGateway,
-  type ToWorker,
-  type WorkerAssignment,
-  type WorkerRole,
-  type WorkerStats,
-  workerName,
-} from './protocol.js'
-import { dispatchCall, type GatewayServices } from './services.js'
-import type { HeldSession, SessionBook } from './session-book.js'
-import { outputFor, readLines, type TakeLine } from './worker-lines.js'
+import { type ToGateway, type ToWorker, type WorkerRole, type WorkerStats, workerName } from './protocol.js'
+import type { Credentials, SeatOptions, SeatSurroundings } from './seat-options.js'
+import type { HeldSession } from './session-book.js'
+import { VitalSigns } from './vital-signs.js'
+import { WorkerCalls } from './worker-calls.js'
+import { outputFor, readLines } from './worker-lines.js'
 import type { WorkerReport, WorkerState } from './worker-report.js'
-
-export type Credentials = Pick<MqttConfig, 'username' | 'password'>
-
-/** What every seat of a supervisor is given. */
-export interface SeatOptions {
-  /** The module a worker process runs, and the node flags it needs to load it and the application. */
-  readonly entry: string
-  readonly execArgv: readonly string[]
-  readonly args: readonly string[]
-  /** What the gateway does for the worker of that name. */
-  readonly services: (worker: string) => GatewayServices
-  /** A worker process is gone, by itself (`died`) or because it was told to; what it held in the gateway is to be handed on. */
-  readonly onLost: (worker: string, end: { readonly died: boolean }) => void
-  /** Asked when a process is up; may wait until the gateway's own services are. */
-  readonly assignment: (role: WorkerRole, slots: number) => Promise<WorkerAssignment>
-  readonly book: SessionBook
-  readonly memoryLimitMb: number | undefined
-  /** A worker that says nothing for so long is killed; 0 never. */
-  readonly stallMs: number
-  /** Takes what worker processes write, line by line. @default they write to the streams of this process */
-  readonly onLine?: TakeLine | undefined
-  readonly logger: Logger
-  readonly clock: Clock
-  readonly onChange?: () => void
-  /** A worker said something that must end the whole product (CLIENT_ID_IN_USE). */
-  readonly onFatal: (error: RouteMQError) => void
-}
 
 /** A slot that is down for so long has its session drained by another. */
 const LOST_AFTER_MS = 5_000
-const LOOK_MS = 1_000
-/** A process that has not loaded the application by then is stuck. */
 const BOOT_LIMIT_MS = 60_000
+/** One thread of V8 beside the handlers: each of the usual four keeps memory of its own, 9 MB of a worker in all. */
+const LEAN = '--v8-pool-size=1'
 /** What a worker over its memory limit is given to finish what it has. */
 const REPLACE_LIMIT_MS = 10_000
-
-/** What a seat asks the supervisor. */
-export interface SeatSurroundings {
-  readonly slots: () => number
-  /** Resolves when no other worker has a session of this seat open. */
-  readonly sessionsReturned: () => Promise<void>
-  /** Puts a new process in this seat, after whatever change is under way. */
-  readonly replace: (deadlineMs: number) => Promise<void>
-}
 
 /** One place for a worker process; the process in it may change. */
 export class Seat {
@@ -71,7 +27,8 @@ export class Seat {
   readonly #surroundings: SeatSurroundings
   readonly #options: SeatOptions
   readonly #bootBackoff = new Backoff({ first: 500, max: 30_000 })
-  #calls = new Map<number, AbortController>()
+  #calls: WorkerCalls | undefined
+  #signs: VitalSigns | undefined
   readonly #adoptions = new Awaited<string, DrainOutcome>('kept')
   #clientIds: readonly string[] = []
   /** Monotonic; since when no process in this seat has served. */
@@ -89,15 +46,10 @@ export class Seat {
   #restarts = 0
   /** The process that is here now has run messages. */
   #ran = false
-  /** Looks in a row at which nothing had come from the process since the last. */
-  #silent = 0
-  #heard = false
-  #overLimit = 0
   /** It has asked to be replaced. */
   #outgrown = false
   #dealtOver: number | undefined
   #cancelRetry: (() => void) | undefined
-  #cancelWatch = () => {}
 
   constructor(role: WorkerRole, options: SeatOptions, surroundings: SeatSurroundings) {
     this.name = workerName(role)
@@ -169,10 +121,12 @@ export class Seat {
   start(): Promise<void> {
     if (this.#closed) return Promise.resolve()
     const { clock, logger, onLine, entry, execArgv, args, assignment, memoryLimitMb } = this.#options
+    const { bootLimitMs = BOOT_LIMIT_MS } = this.#options
     this.#become({ name: 'starting', since: clock.monotonic() })
     const heapFlag = memoryLimitMb === undefined ? [] : [`--max-old-space-size=${memoryLimitMb}`]
     const child = fork(entry, [...args, this.name], {
-      execArgv: [...execArgv, ...heapFlag],
+      // What this process was told itself counts more.
+      execArgv: [LEAN, ...execArgv, ...heapFlag],
       // Structured clone keeps Buffers and BigInts; stdout and stderr are the gateway's: one log stream.
       serialization: 'advanced',
       stdio: ['ignore', ...outputFor(onLine), 'ipc'],
@@ -182,19 +136,23 @@ export class Seat {
     this.#child = child
     if (onLine !== undefined) readLines(this.name, child, onLine)
     this.#ran = false
-    // Call ids start over with each process, so each process has a table of its own.
-    const calls = new Map<number, AbortController>()
+    const calls = new WorkerCalls(
+      () => this.#options.services(this.name),
+      (answer) => this.#send(child, answer),
+    )
     this.#calls = calls
+    const signs = this.#signsOf(child)
+    this.#signs = signs
     return new Promise((resolve) => {
       let failure = 'it exited before it was ready'
       const limitBoot = () =>
-        clock.after(BOOT_LIMIT_MS, () => {
-          failure = `it did not load within ${BOOT_LIMIT_MS / 1000} s`
+        clock.after(bootLimitMs, () => {
+          failure = `it did not load within ${bootLimitMs / 1000} s`
           child.kill('SIGKILL')
         })
       let bootLimit = limitBoot()
       child.on('message', (message: ToGateway) => {
-        this.#heard = true
+        signs.heard()
         switch (message.type) {
           case 'alive':
             return
@@ -210,7 +168,7 @@ export class Seat {
           case 'loaded':
             bootLimit()
             this.#connecting = true
-            this.#watchTurning(child)
+            signs.watch()
             return void this.#surroundings.sessionsReturned().then(() => this.#send(child, { type: 'connect' }))
           case 'ready':
             this.#bootBackoff.reset()
@@ -227,13 +185,14 @@ export class Seat {
             return
           }
           case 'call':
-            return void this.#serve(child, calls, message)
+            if (message.method === 'watch.begin') this.#ran = true
+            return void calls.serve(message)
           case 'cancel':
-            return calls.get(message.id)?.abort(new RouteMQError('HANDLER_TIMEOUT', 'the handler gave up waiting'))
+            return calls.cancel(message.id)
           case 'stats':
             this.#stats = message.stats
             this.#options.book.aged(message.stats.ages)
-            return this.#checkMemory(message.stats)
+            return signs.weighed(message.stats.memoryMb)
           case 'serving':
             this.#serving = message.serving
             return this.#options.onChange?.()
@@ -327,10 +286,9 @@ export class Seat {
     if (this.#child !== child) return
     this.#child = undefined
     this.#connecting = false
-    this.#cancelWatch()
+    this.#signs?.stop()
     this.#stats = undefined
-    for (const call of this.#calls.values()) call.abort(new RouteMQError('WORKER_LOST', `worker ${this.name} is gone`))
-    this.#calls.clear()
+    this.#calls?.lose(this.name)
     this.#adoptions.lose()
     this.#runs.lose()
     const before = this.#state
@@ -355,24 +313,6 @@ export class Seat {
     })
   }
 
-  async #serve(
-    child: ChildProcess,
-    calls: Map<number, AbortController>,
-    call: Extract<ToGateway, { type: 'call' }>,
-  ): Promise<void> {
-    const abort = new AbortController()
-    calls.set(call.id, abort)
-    if (call.method === 'watch.begin') this.#ran = true
-    try {
-      const value = await dispatchCall(this.#options.services(this.name), call.method, call.args, abort.signal)
-      this.#send(child, { type: 'answer', id: call.id, ok: true, value })
-    } catch (error) {
-      this.#send(child, { type: 'answer', id: call.id, ok: false, error: toErrorShape(error) })
-    } finally {
-      calls.delete(call.id)
-    }
-  }
-
   #send(child: ChildProcess, message: ToWorker): void {
     if (!child.connected) return
     child.send(message, (error) => {
@@ -381,41 +321,28 @@ export class Seat {
     })
   }
 
-  /**
-   * Kills a process whose event loop stands still: its lanes would hold what they have for ever. Counts looks and not
-   * time, so that a gateway that stood still itself blames nobody.
-   */
-  #watchTurning(child: ChildProcess): void {
-    const { clock, stallMs, logger } = this.#options
-    if (stallMs === 0) return
-    this.#silent = this.#heard ? 0 : this.#silent + 1
-    this.#heard = false
-    if (this.#silent * LOOK_MS >= stallMs) {
-      logger.error({ worker: this.name, pid: child.pid, silent_ms: stallMs }, 'worker does not turn, killing it')
-      child.kill('SIGKILL')
-      return
-    }
-    this.#cancelWatch = clock.after(LOOK_MS, () => this.#watchTurning(child), { unref: true })
+  #signsOf(child: ChildProcess): VitalSigns {
+    const { clock, stallMs, memoryLimitMb, logger } = this.#options
+    return new VitalSigns({
+      stallMs,
+      memoryLimitMb,
+      clock,
+      onStall: () => {
+        logger.error({ worker: this.name, pid: child.pid, silent_ms: stallMs }, 'worker does not turn, killing it')
+        child.kill('SIGKILL')
+      },
+      onOutgrown: (memoryMb) => this.#replaceOutgrown(memoryMb),
+    })
   }
 
-  #checkMemory(stats: WorkerStats): void {
-    const limit = this.#options.memoryLimitMb
-    if (limit === undefined || stats.memoryMb <= limit) {
-      this.#overLimit = 0
-      return
-    }
-    this.#overLimit += 1
-    // One high reading may be garbage not yet collected; three in a row are a leak.
-    if (this.#overLimit < 3 || this.#outgrown || this.#state.name !== 'ready') return
-    this.#overLimit = 0
-    this.#options.logger.warn(
-      { worker: this.name, memoryMb: stats.memoryMb, limit },
-      'worker over its memory limit, replacing it',
-    )
+  #replaceOutgrown(memoryMb: number): void {
+    const { logger, memoryLimitMb } = this.#options
+    if (this.#outgrown || this.#state.name !== 'ready') return
+    logger.warn({ worker: this.name, memoryMb, limit: memoryLimitMb }, 'worker over its memory limit, replacing it')
     this.#outgrown = true
     this.#surroundings
       .replace(REPLACE_LIMIT_MS)
-      .catch((error: unknown) => this.#options.logger.warn({ worker: this.name, err: error }, 'worker not replaced'))
+      .catch((error: unknown) => logger.warn({ worker: this.name, err: error }, 'worker not replaced'))
       .finally(() => {
         this.#outgrown = false
       })

@@ -1,5 +1,5 @@
 import type { DeathWatch } from '../delivery/death-book.js'
-import type { DeliveryStore, ParkedMessage } from '../delivery/delivery-store.js'
+import type { DeliveryStore, ParkedHead } from '../delivery/delivery-store.js'
 import type { FieldPort, FieldRequest } from '../modbus/field.js'
 import type { Publication } from '../mqtt/publish-window.js'
 import type { PublishStore } from '../mqtt/publishing-link.js'
@@ -14,7 +14,7 @@ export interface GatewayServices {
   /** Only where the gateway outlives the worker. */
   readonly watch?: DeathWatch
   /** Parked messages of these routes that nobody finishes now; they are this worker's from here on. */
-  takeOver(routes: readonly string[]): Promise<readonly ParkedMessage[]>
+  takeOver(routes: readonly string[]): Promise<readonly ParkedHead[]>
 }
 
 /** Carries one call to the gateway and back; the signal cancels it there too. */
@@ -37,6 +37,7 @@ export function remoteServices(call: Caller, options: { readonly durableStore: b
       deadLetter: (letter) => invoke('store.deadLetter', [letter]),
       park: (message) => invoke('store.park', [message]),
       unpark: (id) => invoke('store.unpark', [id]),
+      fetchParked: (id) => invoke('store.fetchParked', [id]),
       claim: (key, payloadHash) => invoke('store.claim', [key, payloadHash]),
       complete: (key, outcome) => invoke('store.complete', [key, outcome]),
       release: (key) => invoke('store.release', [key]),
@@ -70,6 +71,8 @@ export async function dispatchCall(
       return store.park(first as Parameters<DeliveryStore['park']>[0])
     case 'store.unpark':
       return store.unpark(first as string)
+    case 'store.fetchParked':
+      return store.fetchParked(first as string)
     case 'store.claim':
       return store.claim(first as string, second as string)
     case 'store.complete':

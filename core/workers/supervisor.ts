@@ -1,7 +1,8 @@
 import type { ClaimOutcome, StoredMessage } from '../delivery/delivery-store.js'
 import { RouteMQError } from '../support/errors.js'
 import { type WorkerRole, workerName } from './protocol.js'
-import { type Credentials, Seat, type SeatOptions } from './seat.js'
+import { Seat } from './seat.js'
+import type { Credentials, SeatOptions } from './seat-options.js'
 import type { HeldSession } from './session-book.js'
 import type { WorkerReport } from './worker-report.js'
 
@@ -176,6 +177,8 @@ export class Supervisor {
         if (outcome === 'drained') book.ended([clientId])
       })
       this.#adopting.set(clientId, { session, helper, ended })
+      // What it had parked of routes that the helper serves too need not wait for it: no order spans two slots.
+      if (this.#seats.get(seatOf(session))?.isLost === true) helper.takeOver()
     }
   }
 

@@ -225,6 +225,30 @@ onEachDatabase((kind) => {
         ['k1', 'k3'],
       )
       assert.equal(await store.parked.count(), 2)
+      const { payload, key, attempt } = (await store.parked.get(ids[2]!))!
+      assert.deepEqual([payload, key, attempt], [message.payload, 'k3', 3])
+      assert.ok(
+        (await store.parked.list()).every((head) => !('payload' in head)),
+        'what waits is read without payloads',
+      )
+      assert.equal(await store.parked.get(ids[1]!), undefined)
+    })
+
+    test('of parked messages a damaged row keeps nobody from the others, and one of an earlier version is whole', async () => {
+      for (const { id } of await store.parked.list()) await store.parked.remove(id)
+      const ids = [1, 2, 3].map((n) => `row-${n}`)
+      for (const id of ids) await store.parked.put({ ...message, key: undefined, attempt: 1 }, id)
+      const before = JSON.stringify({ ...message, attempt: 1 })
+      await sql`update routemq_parked set record = ${before}, body = null where parked_id = ${ids[0]}`.execute(
+        store.kysely,
+      )
+      await sql`update routemq_parked set record = '{"route' where parked_id = ${ids[1]}`.execute(store.kysely)
+      const damaged: string[] = []
+      const heads = await store.parked.list(10, (id) => damaged.push(id))
+      assert.deepEqual([heads.map(({ id }) => id), damaged], [[ids[0], ids[2]], [ids[1]]])
+      assert.ok(heads.every((head) => !('payload' in head)))
+      assert.equal((await store.parked.get(ids[0]!))?.payload, message.payload)
+      assert.equal(await store.parked.get(ids[1]!), undefined)
     })
 
     const me = { instance: 'i', boot: 'b1' }

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
+import { sql } from 'kysely'
 import { openDatabase } from '../../../core/database/open.js'
 import type { Store } from '../../../core/database/store.js'
 import type { DeliveryTables } from '../../../core/delivery/gateway-ports.js'
@@ -26,12 +27,17 @@ async function plant() {
     { logger: silentLogger, instance: 'i' },
   )) as Store
   let away = false
+  let refuses: (method: string, subject: unknown) => boolean = () => false
+  let isFull = false
   const guarded = <T extends object>(port: T): T =>
     new Proxy(port, {
       get: (target, name) => {
         const method = Reflect.get(target, name) as (...args: unknown[]) => Promise<unknown>
         return async (...args: unknown[]) => {
           if (away) throw new RouteMQError('DATABASE_UNAVAILABLE', 'away', { details: { state: 'disconnected' } })
+          if (refuses(String(name), args[0])) {
+            throw Object.assign(new Error('Got a packet bigger than allowed'), { code: 'ER_NET_PACKET_TOO_LARGE' })
+          }
           return method.apply(target, args)
         }
       },
@@ -47,7 +53,15 @@ async function plant() {
     const spool = await Spool.open({ dir: join(dir, 'spool'), maxBytes: 1_048_576 })
     const store = new GatewayStore({
       tables,
-      spool,
+      spool: {
+        get count() {
+          return spool.count
+        },
+        append: (records) => (isFull ? Promise.reject(new RouteMQError('SPOOL_FULL', 'full')) : spool.append(records)),
+        read: (after) => spool.read(after),
+        peek: (limit, after) => spool.peek(limit, after),
+        ack: (position) => spool.ack(position),
+      },
       owner: { instance: 'i', boot: `boot-${++life}` },
       logger: silentLogger,
       copyWaitMs: 100,
@@ -63,7 +77,14 @@ async function plant() {
     await spool.close()
   }
   return {
+    dir,
     database,
+    refuse: (which: typeof refuses) => {
+      refuses = which
+    },
+    full: (value: boolean) => {
+      isFull = value
+    },
     start,
     end,
     setAway: (value: boolean) => {
@@ -284,6 +305,144 @@ test('parked messages of a lost worker and of an earlier life are handed on once
   await until('the replay', () => second.store.stats().spooled === 0)
   second.store.workerLost('slot-1')
   assert.deepEqual(await second.store.takeOver('slot-1', routes), [])
+  await close()
+})
+
+test('several workers that ask at once: each parked message goes to one of them', async () => {
+  const { start, end, close } = await plant()
+  const first = await start()
+  for (let n = 0; n < 20; n++) await first.store.park(parkable(`t${n}`))
+  await end()
+  const second = await start()
+  const taken = await Promise.all([1, 2, 3, 4].map((slot) => second.store.takeOver(`slot-${slot}`, new Set(['r']))))
+  const topics = taken.flat().map(({ topic }) => topic)
+  assert.deepEqual(topics.sort(), Array.from({ length: 20 }, (_, n) => `t${n}`).sort())
+  await close()
+})
+
+test('what moves from the spool into the table while it is looked for is found, once', async () => {
+  const { start, end, setAway, close } = await plant()
+  const first = await start()
+  setAway(true)
+  for (const topic of ['a', 'b', 'c']) await first.store.park(parkable(topic))
+  await end()
+  const second = await start()
+  setAway(false)
+  let found: readonly string[] = []
+  // The spool is done into the table every 100 ms; each look may come before, within or after that.
+  while (found.length === 0) {
+    found = (await second.store.takeOver('slot-1', new Set(['r']))).map(({ topic }) => topic)
+  }
+  assert.deepEqual(found, ['a', 'b', 'c'])
+  await until('the replay', () => second.store.stats().spooled === 0)
+  assert.deepEqual(await second.store.takeOver('slot-2', new Set(['r'])), [])
+  await close()
+})
+
+test('what waits is listed without payloads, and fetched from wherever it is', async () => {
+  const { start, end, setAway, close } = await plant()
+  const { store } = await start()
+  const inTable = await store.park(parkable('table'))
+  setAway(true)
+  const inSpool = await store.park({ ...parkable('spool'), payload: 'c3Bvb2w=' })
+  assert.equal((await store.fetchParked(inSpool))?.payload, 'c3Bvb2w=')
+  await assert.rejects(store.fetchParked(inTable), { code: 'DATABASE_UNAVAILABLE' })
+  await end()
+  // The next life reads it from the spool that it finds.
+  const next = await start()
+  assert.equal((await next.store.fetchParked(inSpool))?.payload, 'c3Bvb2w=')
+  setAway(false)
+  const heads = await next.store.takeOver('slot-1', new Set(['r']))
+  assert.deepEqual(
+    heads.map((head) => [head.topic, 'payload' in head]),
+    [
+      ['table', false],
+      ['spool', false],
+    ],
+  )
+  await until('the replay', () => next.store.stats().spooled === 0)
+  assert.equal((await next.store.fetchParked(inSpool))?.payload, 'c3Bvb2w=')
+  assert.equal((await next.store.fetchParked(inTable))?.topic, 'table')
+  await next.store.unpark(inTable)
+  assert.equal(await next.store.fetchParked(inTable), undefined)
+  await close()
+})
+
+test('a row that is damaged keeps nobody from the others', async () => {
+  const { start, end, database, close } = await plant()
+  const { store } = await start()
+  const ids = [await store.park(parkable('a')), await store.park(parkable('b')), await store.park(parkable('c'))]
+  await sql`update routemq_parked set record = '{"route":"r","to' where parked_id = ${ids[1]}`.execute(database.kysely)
+  assert.equal(await store.fetchParked(ids[1]!), undefined)
+  await end()
+  const next = await start()
+  const taken = await next.store.takeOver('slot-1', new Set(['r']))
+  assert.deepEqual(
+    taken.map(({ topic }) => topic),
+    ['a', 'c'],
+  )
+  await close()
+})
+
+test('a spooled record that is damaged on disk is gone, and nothing waits for it for ever', async () => {
+  const { start, dir, setAway, database, close } = await plant()
+  const { store, spool } = await start()
+  setAway(true)
+  const ids = [await store.park(parkable('a')), await store.park(parkable('b'))]
+  const [segment] = (await readdir(join(dir, 'spool'))).filter((name) => name.endsWith('.seg'))
+  const bytes = await readFile(join(dir, 'spool', segment!))
+  bytes[bytes.indexOf('"topic":"a"') + 9] = 'x'.charCodeAt(0)
+  await writeFile(join(dir, 'spool', segment!), bytes)
+  assert.equal((await store.fetchParked(ids[1]!))?.topic, 'b')
+  setAway(false)
+  assert.equal(await store.fetchParked(ids[0]!), undefined)
+  await until('the replay', () => store.stats().spooled === 0)
+  assert.equal(spool.count, 0)
+  assert.deepEqual(
+    (await database.parked.list()).map(({ topic }) => topic),
+    ['b'],
+  )
+  for (const id of ids) await store.unpark(id)
+  assert.deepEqual(await database.parked.list(), [])
+  await close()
+})
+
+test('what the database would refuse for good is not parked, and a dead letter of it is kept without its payload', async () => {
+  const { start, database, setAway, refuse, close } = await plant()
+  const { store } = await start()
+  refuse((method) => method === 'put')
+  await assert.rejects(store.park(parkable('too large')), { code: 'ER_NET_PACKET_TOO_LARGE' })
+  assert.equal(store.stats().spooled, 0)
+  refuse(() => false)
+  setAway(true)
+  const whole = Buffer.from('whole').toString('base64')
+  await store.deadLetter({ ...letter('dead'), payload: whole })
+  await store.park({ ...parkable('parked'), payload: whole })
+  setAway(false)
+  refuse((method, message) => method === 'put' && (message as { payload?: string }).payload === whole)
+  await until('the replay', () => store.stats().spooled === 0)
+  const letters = await database.deadLetters.list()
+  assert.deepEqual(
+    letters.map(({ topic, error, payload, withheld }) => [topic, error.code, payload, withheld]).sort(),
+    [
+      ['dead', 'HANDLER_FAILED', '', 'PAYLOAD_LOST'],
+      ['parked', 'PAYLOAD_LOST', '', 'PAYLOAD_LOST'],
+    ],
+  )
+  await close()
+})
+
+test('a claim whose end cannot be kept is answered from this life, one that cannot be given back is free', async () => {
+  const { start, setAway, full, close } = await plant()
+  const { store } = await start()
+  assert.equal((await store.claim('ended', 'h')).state, 'claimed')
+  assert.equal((await store.claim('nothing done', 'h')).state, 'claimed')
+  setAway(true)
+  full(true)
+  await assert.rejects(store.complete('ended', { ok: true, value: 1 }), { code: 'SPOOL_FULL' })
+  assert.deepEqual(await store.claim('ended', 'h'), { state: 'done', outcome: { ok: true, value: 1 } })
+  await store.release('nothing done')
+  assert.equal((await store.claim('nothing done', 'h')).state, 'claimed')
   await close()
 })
 

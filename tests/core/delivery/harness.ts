@@ -72,6 +72,9 @@ export class KeepingStore implements DeliveryStore {
   unpark(id: string): Promise<void> {
     return this.#do('unpark', () => this.inner.unpark(id))
   }
+  fetchParked(id: string): Promise<ParkedMessage | undefined> {
+    return this.#do('fetchParked', () => this.inner.fetchParked(id))
+  }
   claim(key: string, hash: string): Promise<Claim> {
     return this.#do('claim', () => this.inner.claim(key, hash))
   }

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { DeadLetter, DeliveryStore, ParkedMessage } from '../../../core/delivery/delivery-store.js'
+import type { DeadLetter, DeliveryStore, ParkedHead, ParkedMessage } from '../../../core/delivery/delivery-store.js'
 
 export interface OpenedStore {
   readonly store: DeliveryStore
   /** What is kept now, for the suite to look at. */
   letters(): Promise<readonly DeadLetter[]>
-  parked(): Promise<readonly ParkedMessage[]>
+  parked(): Promise<readonly ParkedHead[]>
   close(): Promise<void>
 }
 
@@ -50,6 +50,16 @@ export function storeContract(name: string, open: () => Promise<OpenedStore>): v
       (await parked()).map(({ topic }) => topic),
       ['a', 'c'],
     )
+  })
+
+  contract('a parked message comes back whole by its id', async ({ store }) => {
+    const id = await store.park(parkable('a'))
+    const other = await store.park({ ...parkable('b'), payload: Buffer.alloc(300_000, 7).toString('base64') })
+    const { keeper: _, ...kept } = (await store.fetchParked(id))!
+    assert.deepEqual(JSON.parse(JSON.stringify(kept)), JSON.parse(JSON.stringify({ ...parkable('a'), id })))
+    assert.deepEqual(Buffer.from((await store.fetchParked(other))!.payload, 'base64'), Buffer.alloc(300_000, 7))
+    await store.unpark(id)
+    assert.equal((await store.fetchParked(other))?.topic, 'b')
   })
 
   contract('the first who claims runs; later ones wait, then get the outcome', async ({ store }) => {

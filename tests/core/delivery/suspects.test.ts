@@ -1,13 +1,17 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
 import { DeathBook } from '../../../core/delivery/death-book.js'
+import { DeathFile, type KeptSuspicion } from '../../../core/delivery/death-file.js'
+import { silentLogger } from '../../../core/observability/logger.js'
 import type { Router } from '../../../core/router/router.js'
+import { systemClock } from '../../../core/support/clock.js'
 import { bench, KeepingStore, until } from './harness.js'
 
 /** One process after another over one gateway: what runs in a life ends when the test says so. */
-function lives() {
-  const book = new DeathBook()
-  const store = new KeepingStore()
+function lives(book = new DeathBook(), store = new KeepingStore()) {
   const begin = (attempts: number, poison: string) => {
     const started: string[] = []
     const release: (() => void)[] = []
@@ -116,7 +120,7 @@ test('a process that was told to stop accuses nobody', async () => {
 
 test('what was given up is forgotten after ten minutes: the same bytes are another message then', async () => {
   let now = 0
-  const book = new DeathBook({ monotonic: () => now })
+  const book = new DeathBook(undefined, { ...systemClock, monotonic: () => now })
   const watch = book.forWorker('slot-1')
   for (let death = 0; death < 2; death += 1) {
     await watch.begin('id', true)
@@ -150,4 +154,115 @@ test('a suspect that is given up and then skipped hands the turn on', async () =
   await after
   assert.deepEqual(last.started, ['b'])
   await last.engine.stop()
+})
+
+/** A file as one gateway leaves it to the next. */
+function deathFile(t: TestContext) {
+  const folder = mkdtempSync(join(tmpdir(), 'routemq-suspects-'))
+  t.after(() => rmSync(folder, { recursive: true, force: true }))
+  const path = join(folder, 'suspects.json')
+  return { path, file: new DeathFile(path, silentLogger) }
+}
+
+test('the count outlives the gateway: what ends workers does not begin anew, and is one dead letter', async (t) => {
+  const { file } = deathFile(t)
+  const store = new KeepingStore()
+  const again = { dup: true }
+  const gateway = () => lives(new DeathBook(file), store).begin(3, 'poison')
+
+  const first = gateway()
+  for (const name of ['a', 'poison']) void first.send(`jobs/${name}`, { name }, again)
+  await until('both run', () => first.started.length === 2)
+  await first.die()
+
+  const second = gateway()
+  for (const name of ['a', 'poison']) void second.send(`jobs/${name}`, { name }, again)
+  await until('one of the two runs', () => second.started.length === 1)
+  assert.deepEqual(second.started, ['a'], 'both are known, and run one at a time')
+  second.finish()
+  await until('the other has its turn', () => second.started.length === 2)
+  await second.die()
+
+  const third = gateway()
+  void third.send('jobs/poison', { name: 'poison' }, again)
+  await until('it runs once more', () => third.started.length === 1)
+  await third.die()
+
+  const fourth = gateway()
+  await fourth.send('jobs/poison', { name: 'poison' }, again)
+  assert.deepEqual(fourth.started, [])
+  await fourth.engine.stop()
+
+  const fifth = gateway()
+  await fifth.send('jobs/poison', { name: 'poison' }, again)
+  assert.deepEqual(fifth.started, [])
+  assert.deepEqual(
+    store.inner.letters.map(({ topic, attempts, error }) => [topic, attempts, error.code]),
+    [['jobs/poison', 3, 'WORKER_DIED']],
+  )
+  await fifth.engine.stop()
+})
+
+test('one that ran and lived is cleared for the next gateway too', async (t) => {
+  const { file, path } = deathFile(t)
+  const book = new DeathBook(file)
+  const watch = book.forWorker('slot-1')
+  await watch.begin('a', false)
+  await watch.begin('b', false)
+  book.lost('slot-1', true)
+  await watch.end('a')
+  book.flush()
+  const kept = JSON.parse(readFileSync(path, 'utf8')) as KeptSuspicion[]
+  assert.deepEqual(
+    kept.map(({ id, deaths }) => [id, deaths]),
+    [['b', 1]],
+  )
+  const next = new DeathBook(file).forWorker('slot-1')
+  assert.equal((await next.begin('a', false)).deaths, 0)
+  assert.equal((await next.begin('b', false)).deaths, 1)
+})
+
+test('a suspicion that is old, or a file that is damaged, accuses nobody', async (t) => {
+  const { file, path } = deathFile(t)
+  const day = 24 * 3_600_000
+  const now = Date.now()
+  writeFileSync(
+    path,
+    JSON.stringify([
+      { id: 'old', deaths: 2, diedAt: now - day - 1 },
+      { id: 'recent', deaths: 2, diedAt: now - day + 600_000 },
+      { id: 'given up long ago', deaths: 3, diedAt: now - 700_000, buriedAt: now - 600_001 },
+      { id: 'given up now', deaths: 3, diedAt: now - 700_000, buriedAt: now - 1_000 },
+      { id: 'of tomorrow', deaths: 1, diedAt: now + day },
+      { id: 7, deaths: 'many' },
+      null,
+    ]),
+  )
+  const book = new DeathBook(file)
+  const watch = book.forWorker('slot-1')
+  const verdicts = await Promise.all(
+    ['old', 'recent', 'given up long ago', 'given up now', 'of tomorrow'].map((id) => watch.begin(id, true)),
+  )
+  assert.deepEqual(
+    verdicts.map(({ deaths, buried }) => [deaths, buried]),
+    [
+      [0, false],
+      [2, false],
+      [0, false],
+      [3, true],
+      [1, false],
+    ],
+  )
+  writeFileSync(path, '[{"id":"torn')
+  assert.equal(new DeathBook(file).size, 0)
+})
+
+test('where the file cannot be written the count goes on in memory', async (t) => {
+  const { path } = deathFile(t)
+  writeFileSync(path, '')
+  const book = new DeathBook(new DeathFile(join(path, 'below a file'), silentLogger))
+  const watch = book.forWorker('slot-1')
+  await watch.begin('a', false)
+  book.lost('slot-1', true)
+  assert.equal((await watch.begin('a', false)).deaths, 1)
 })

@@ -52,6 +52,23 @@ test('records come back in the order appended, until they are acknowledged', asy
   await spool.close()
 })
 
+test('a record is read by the position before it, without being given out', async () => {
+  const spool = await Spool.open({ dir: fresh(), maxBytes: MiB, segmentBytes: 64 })
+  const [a, b] = await spool.append(records('a', 'b'))
+  const [c] = await spool.append(records('c'.repeat(200)))
+  const positions = await Promise.all(range(20).map((n) => spool.append(records(`r${n}`))))
+  assert.equal(String(await spool.read(b!)), 'b')
+  assert.equal(String(await spool.read(c!)), 'c'.repeat(200))
+  for (const [n, [position]] of positions.entries()) assert.equal(String(await spool.read(position!)), `r${n}`)
+  assert.equal(await spool.read(spool.bytes), undefined)
+  const [first] = await spool.peek(1)
+  await spool.ack(first!.position)
+  assert.equal(String(await spool.read(a!)), 'b', 'what is gone is passed over')
+  assert.deepEqual((await readAll(spool)).slice(0, 2), ['b', 'c'.repeat(200)])
+  assert.equal(spool.count, 0)
+  await spool.close()
+})
+
 test('peek after a position gives what lies behind it, and acknowledging the middle removes all before', async () => {
   const spool = await Spool.open({ dir: fresh(), maxBytes: MiB })
   await spool.append(records(0, 1, 2, 3))

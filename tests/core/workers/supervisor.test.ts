@@ -7,16 +7,21 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { StoredMessage } from '../../../core/delivery/delivery-store.js'
 import { silentLogger } from '../../../core/observability/logger.js'
-import { systemClock } from '../../../core/support/clock.js'
+import { type Clock, systemClock } from '../../../core/support/clock.js'
 import type { WorkerAssignment, WorkerRole } from '../../../core/workers/protocol.js'
 import type { GatewayServices } from '../../../core/workers/services.js'
 import { SessionBook } from '../../../core/workers/session-book.js'
-import { Supervisor } from '../../../core/workers/supervisor.js'
+import { Supervisor, type SupervisorOptions } from '../../../core/workers/supervisor.js'
 
 const slot = (number: number): WorkerRole => ({ kind: 'slot', slot: number })
 
 /** A supervisor over real processes that run a tiny program. `env` is what those processes see. */
-function supervised(t: TestContext, slots: number, env: Readonly<Record<string, string>> = {}, stallMs = 0) {
+function supervised(
+  t: TestContext,
+  slots: number,
+  env: Readonly<Record<string, string>> = {},
+  changes: Partial<SupervisorOptions> = {},
+) {
   const folder = mkdtempSync(join(tmpdir(), 'routemq-supervisor-'))
   const log = join(folder, 'log')
   Object.assign(process.env, { TINY_LOG: log, ...env })
@@ -36,10 +41,11 @@ function supervised(t: TestContext, slots: number, env: Readonly<Record<string, 
     filters: (_role, count) => ({ all: [`${count}`], alone: ['alone'] }),
     book,
     memoryLimitMb: 1_000,
-    stallMs,
+    stallMs: 0,
     logger: silentLogger,
     clock: systemClock,
     onFatal: (error) => fatal.push(error.code),
+    ...changes,
   })
   t.after(async () => {
     await supervisor.stop(200)
@@ -106,6 +112,48 @@ test('one that never becomes ready is named with its reason, backs off, and keep
   assert.equal(report('slot-2').state, 'waiting')
   assert.match(report('slot-2').reason ?? '', /ROUTER_INVALID: no such router \(exit code 1\)/)
   assert.equal(report('slot-1').state, 'ready')
+})
+
+test('one that does not load within its limit is killed, tried again with growing pauses, and not ready meanwhile', async (t) => {
+  const limit = 54_321
+  const limits = new Set<() => void>()
+  const clock: Clock = {
+    ...systemClock,
+    // The test says when that time is over.
+    after: (ms, run, options) => {
+      if (ms !== limit) return systemClock.after(ms, run, options)
+      limits.add(run)
+      return () => void limits.delete(run)
+    },
+  }
+  const pauses: number[] = []
+  const logger = { ...silentLogger, error: (facts: object) => pauses.push((facts as { retryInMs: number }).retryInMs) }
+  const { supervisor, report, told, lost } = supervised(
+    t,
+    1,
+    { TINY_STUCK: 'slot-1' },
+    { bootLimitMs: limit, clock, logger },
+  )
+  const started = supervisor.start([slot(1)])
+  for (const round of [1, 2]) {
+    await until('it was told what to load', () => told('slot-1').filter((line) => line === 'assign').length === round)
+    assert.equal(supervisor.allReady, false)
+    assert.equal(report('slot-1').state, 'starting')
+    assert.equal(limits.size, 1)
+    for (const run of limits) run()
+    await until('it is gone', () => pauses.length === round)
+    assert.equal(supervisor.allReady, false)
+    assert.match(report('slot-1').reason ?? 'none', /did not load within 54.321 s \(SIGKILL\)/)
+    assert.equal(report('slot-1').state, 'waiting')
+    // The one that is forked after the second pause has nothing to wait for.
+    if (round === 2) delete process.env.TINY_STUCK
+  }
+  await started
+  await until('it is ready', () => supervisor.allReady)
+  assert.equal(report('slot-1').restarts, 2)
+  assert.ok(pauses[0]! >= 250 && pauses[0]! <= 500 && pauses[1]! >= 500 && pauses[1]! <= 1_000, pauses.join())
+  assert.deepEqual(lost, ['slot-1', 'slot-1'])
+  assert.equal(limits.size, 0, 'a worker that has loaded may wait for its broker as long as it takes')
 })
 
 test('a worker whose lanes lose the broker is not ready until they have it again', async (t) => {
@@ -183,7 +231,7 @@ test('a session that nobody opens is adopted, and given back before its owner co
 
 test('a worker that says nothing any more is killed and replaced', async (t) => {
   // The tiny program never says that it turns.
-  const { supervisor, lost, report } = supervised(t, 1, {}, 1_000)
+  const { supervisor, lost, report } = supervised(t, 1, {}, { stallMs: 1_000 })
   await supervisor.start([slot(1)])
   await until('it is replaced', () => report('slot-1').restarts > 0)
   assert.equal(lost[0], 'slot-1')
@@ -202,6 +250,7 @@ test('the session of a worker that is alone with a route waits for it however lo
   for (const name of ['slot-2', 'slot-3']) process.kill(report(name).pid!, 'SIGKILL')
   await until('the other session is adopted', () => told('slot-1').includes('adopt client-slot-3'))
   assert.ok(!told('slot-1').includes('adopt client-slot-2'))
+  await until('what the other had parked is finished too', () => told('slot-1').includes('take_over'))
 })
 
 test('a session ends at a restart only where another slot has its filters', async (t) => {

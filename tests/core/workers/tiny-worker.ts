@@ -5,7 +5,7 @@ import type { HeldSession } from '../../../core/workers/session-book.js'
 
 /**
  * A worker program that speaks the protocol and nothing else. It appends what it was told to the file in TINY_LOG; the
- * workers named in TINY_FAILS cannot load, the one in TINY_HANGS does not stop. TINY_FILTERS
+ * workers named in TINY_FAILS cannot load, the one in TINY_STUCK never has, the one in TINY_HANGS does not stop. TINY_FILTERS
  * has the filters of each by its name, as JSON.
  */
 const send = (message: ToGateway) => process.send?.(message)
@@ -25,6 +25,7 @@ process.on('message', (message: ToWorker) => {
         setTimeout(() => process.exit(1), 20)
         return
       }
+      if (process.env.TINY_STUCK === name) return
       const filters: Record<string, string[]> = JSON.parse(process.env.TINY_FILTERS ?? '{}')
       const subscriptions = (filters[name] ?? []).map((filter) => ({ filter }) as PlannedSubscription)
       sessions = [{ clientId: `client-${name}`, lane: `${name}/shared`, subscriptions }]
