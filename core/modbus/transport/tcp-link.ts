@@ -14,7 +14,8 @@ export class TcpLink implements Link {
   readonly #endpoint: SocketEndpoint
   #socket: Socket | undefined
   #events: LinkEvents | undefined
-  /** Taken in this turn of the event loop, not yet handed to the socket. */
+  /** Something went out in this turn of the event loop; what comes after it waits for the turn's end. */
+  #isOut = false
   #out: Buffer[] = []
   #written: (() => void)[] = []
 
@@ -50,12 +51,21 @@ export class TcpLink implements Link {
     })
   }
 
-  /** Requests made in one turn of the event loop leave in one write: the calls of a pipelined bus come in bunches. */
+  /**
+   * Of the requests of one turn of the event loop the first leaves at once and the others in one write: the calls of a
+   * pipelined bus come in bunches, and a peer that must wait for the whole bunch and this process for its answers would
+   * work in turns instead of side by side.
+   */
   write(bytes: Buffer, written?: () => void): boolean {
     if (this.#events === undefined || this.#socket?.writable !== true) return false
-    this.#out.push(bytes)
-    if (written !== undefined) this.#written.push(written)
-    if (this.#out.length === 1) process.nextTick(this.#flush)
+    if (this.#isOut) {
+      this.#out.push(bytes)
+      if (written !== undefined) this.#written.push(written)
+      return true
+    }
+    this.#isOut = true
+    process.nextTick(this.#flush)
+    this.#socket.write(bytes, written === undefined ? undefined : (error) => error ?? written())
     return true
   }
 
@@ -89,6 +99,8 @@ export class TcpLink implements Link {
   }
 
   readonly #flush = () => {
+    this.#isOut = false
+    if (this.#out.length === 0) return
     const [out, written] = [this.#out, this.#written]
     this.#out = []
     if (written.length > 0) this.#written = []
