@@ -227,10 +227,12 @@ export class Writer {
     const { audit, clock, logger } = this.#options
     let cancel = () => {}
     try {
+      const audited = audit(record)
+      if (audited === undefined) return
       const late = new Promise<never>((_, reject) => {
         cancel = clock.after(AUDIT_WAIT_MS, () => reject(new Error(`no answer in ${AUDIT_WAIT_MS} ms`)))
       })
-      await Promise.race([audit(record), late])
+      await Promise.race([audited, late])
     } catch (error) {
       logger.error({ err: error, record }, 'a write could not be audited')
     } finally {
