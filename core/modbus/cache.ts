@@ -1,5 +1,5 @@
 import type { Clock } from '../support/clock.js'
-import type { BlockReading, ReadBlock, RegisterType } from './field.js'
+import { type BlockReading, REGISTER_TYPES, type ReadBlock, type RegisterType } from './field.js'
 
 /** A row of `/api/admin/cache`. */
 export interface CacheEntry {
@@ -59,8 +59,8 @@ export class ReadCache {
   #ttlMs: number
   readonly #maxEntries: number
   readonly #clock: Clock
-  /** By device, then by key. Insertion order is age: an entry that is renewed moves to the end. */
-  readonly #devices = new Map<string, Map<string, Entry>>()
+  /** By device, then by {@link placeOf}. Insertion order is age: an entry that is renewed moves to the end. */
+  readonly #devices = new Map<string, Map<number, Entry>>()
   readonly #onWire = new Set<{ readonly block: ReadBlock; readonly space: string; spoiled: boolean }>()
   #size = 0
   #order = 0
@@ -223,24 +223,24 @@ export class ReadCache {
     const device = entry.block.device_id
     let entries = this.#devices.get(device)
     if (entries === undefined) {
-      entries = new Map()
+      entries = new Map<number, Entry>()
       this.#devices.set(device, entries)
     }
-    const key = keyOf(entry.block)
+    const key = placeOf(entry.block)
     if (!entries.delete(key)) this.#size += 1
     entries.set(key, entry)
     if (this.#size > this.#maxEntries) this.#evictOldest(entries, device)
   }
 
   /** The device that stores pays: a caller that reads every address of one device must not push the others out. */
-  #evictOldest(entries: Map<string, Entry>, device: string): void {
+  #evictOldest(entries: Map<number, Entry>, device: string): void {
     const oldest = entries.keys().next().value
     if (oldest === undefined) return
     this.#remove(device, oldest)
     this.#evictions += 1
   }
 
-  #remove(device: string, key: string): void {
+  #remove(device: string, key: number): void {
     const entries = this.#devices.get(device)
     if (entries?.delete(key) !== true) return
     this.#size -= 1
@@ -265,6 +265,11 @@ export class ReadCache {
     const elapsed = entry.storedAt === undefined ? undefined : this.#clock.monotonic() - entry.storedAt
     return (elapsed ?? this.#clock.now() - entry.timestamp * 1_000) / 1_000
   }
+}
+
+/** A number for each block of a device, with less than 4,096 addresses: put together faster than a text. */
+function placeOf({ register_type, address, count }: ReadBlock): number {
+  return (REGISTER_TYPES.indexOf(register_type) * 65_536 + address) * 4_096 + count
 }
 
 function keyOf({ device_id, register_type, address, count }: ReadBlock): string {

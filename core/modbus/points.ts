@@ -1,6 +1,6 @@
 import { RouteMQError } from '../support/errors.js'
 import { decodePoint, type ResolvedPoint, resolvePoint, toJsonValue } from './codec/point-codec.js'
-import { quickRead } from './codec/quick-read.js'
+import { type QuickReader, quickReader } from './codec/quick-read.js'
 import type { DeviceRecord } from './device-record.js'
 import type { BlockReading, PointReading, ReadBlock, RegisterType } from './field.js'
 
@@ -65,13 +65,41 @@ export class DevicePoints {
   }
 }
 
-/** The reading of a point out of a block that covers it. What is stale stays stale, what is bad is null. */
-export function pointReading(point: ResolvedPoint, block: BlockReading): PointReading {
-  const start = point.address - block.address
-  const value = quickRead(point, block.values, start)
-  if (value !== undefined) {
-    return { point: point.name, value, unit: point.unit, quality: block.quality, timestamp: block.timestamp }
+/** Reads one point out of block after block: what the point is was looked up once. */
+export class PointReader {
+  readonly point: ResolvedPoint
+  readonly #quick: QuickReader
+
+  constructor(point: ResolvedPoint) {
+    this.point = point
+    this.#quick = quickReader(point)
   }
+
+  /** The reading out of a block that covers the point. What is stale stays stale, what is bad is null. */
+  read(block: BlockReading): PointReading {
+    const { point } = this
+    const { values, quality, timestamp } = block
+    const start = point.address - block.address
+    const isCovered = start >= 0 && start + point.words <= values.length
+    const value = isCovered ? this.#quick(values, start) : undefined
+    if (value === undefined) return closeReading(point, block, start)
+    return { point: point.name, value, unit: point.unit, quality, timestamp }
+  }
+}
+
+const readers = new WeakMap<ResolvedPoint, PointReader>()
+
+/** See {@link PointReader.read}. */
+export function pointReading(point: ResolvedPoint, block: BlockReading): PointReading {
+  let reader = readers.get(point)
+  if (reader === undefined) {
+    reader = new PointReader(point)
+    readers.set(point, reader)
+  }
+  return reader.read(block)
+}
+
+function closeReading(point: ResolvedPoint, block: BlockReading, start: number): PointReading {
   const slice = block.values.slice(start, start + point.words) as number[] | boolean[]
   const decoded = decodePoint(point, slice)
   const quality = decoded.quality !== 'bad' && block.quality !== 'good' ? block.quality : decoded.quality

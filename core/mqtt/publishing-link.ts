@@ -51,6 +51,9 @@ export interface PublishingLinkStats {
 const LIMITS: PublishLimits = { inFlight: 1_000, waiting: 20_000, waitingBytes: 64 * 1_048_576, graceMs: 10_000 }
 /** Bytes a socket may hold unsent before QoS 0 is dropped. */
 const SOCKET_BYTES = 16 * 1_048_576
+/** How long a value waits for others at most, and how many do: each write wakes the broker and all it hands them to. */
+const GATHER_MS = 5
+const GATHER_MOST = 2_000
 
 /** The link a process publishes with: clean session, never paused, nothing a handler awaits comes over a lane. */
 export class PublishingLink implements ValuePublisher {
@@ -65,8 +68,9 @@ export class PublishingLink implements ValuePublisher {
   #starting: Promise<void> | undefined
   #stopping: Promise<void> | undefined
   readonly #draining = new Set<() => void>()
-  /** Values of this turn of the event loop. */
+  /** Values that wait for others. */
   #values: ValueMessage[] = []
+  #cancelGathering = () => {}
   #published = 0
   #dropped = 0
 
@@ -162,8 +166,9 @@ export class PublishingLink implements ValuePublisher {
   /** @throws TOPIC_INVALID */
   publishValues(values: readonly ValueMessage[]): void {
     for (const { topic } of values) checkTopic(topic)
-    if (this.#values.length === 0) setImmediate(() => this.#sendValues())
-    this.#values.push(...values)
+    if (this.#values.length === 0) this.#cancelGathering = this.#clock.after(GATHER_MS, () => this.#sendValues())
+    for (const value of values) this.#values.push(value)
+    if (this.#values.length >= GATHER_MOST) this.#sendValues()
   }
 
   /**
@@ -291,6 +296,7 @@ export class PublishingLink implements ValuePublisher {
   #sendValues(): void {
     const values = this.#values
     if (values.length === 0) return
+    this.#cancelGathering()
     this.#values = []
     const connection = this.#link.connection
     const stream = connection?.client.stream

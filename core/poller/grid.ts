@@ -1,7 +1,9 @@
 import type { Clock } from '../support/clock.js'
+import type { Alarms } from './alarms.js'
 
 export interface GridOptions {
   readonly clock: Clock
+  readonly alarms: Alarms
   /** Monotonic milliseconds of slot 0. */
   readonly origin: number
   readonly intervalMs: number
@@ -17,7 +19,8 @@ export interface GridOptions {
  */
 export class Grid {
   readonly #options: GridOptions
-  #cancel: (() => void) | undefined
+  /** When the next slot is due; undefined while the grid stands still. */
+  #alarmAt: number | undefined
   #next = 0
   #running: Promise<void> | undefined
 
@@ -26,7 +29,7 @@ export class Grid {
   }
 
   start(): void {
-    if (this.#cancel !== undefined) return
+    if (this.#alarmAt !== undefined) return
     const { clock, origin, intervalMs } = this.#options
     this.#next = Math.max(0, Math.ceil((clock.monotonic() - origin) / intervalMs))
     this.#arm()
@@ -34,26 +37,22 @@ export class Grid {
 
   /** Resolves when the slot that runs has ended. */
   async stop(): Promise<void> {
-    this.#cancel?.()
-    this.#cancel = undefined
+    if (this.#alarmAt !== undefined) this.#options.alarms.cancel(this.#alarmAt, this.#tick)
+    this.#alarmAt = undefined
     await this.#running
   }
 
   #arm(): void {
-    const { clock, origin, intervalMs } = this.#options
-    const wait = origin + this.#next * intervalMs - clock.monotonic()
-    this.#cancel = clock.after(Math.max(0, wait), () => this.#tick())
+    const { alarms, origin, intervalMs } = this.#options
+    this.#alarmAt = origin + this.#next * intervalMs
+    alarms.set(this.#alarmAt, this.#tick)
   }
 
-  #tick(): void {
+  readonly #tick = (): void => {
+    // Stopped by another one that began at the same moment.
+    if (this.#alarmAt === undefined) return
     const { clock, origin, intervalMs, run, onSkipped } = this.#options
-    const now = clock.monotonic()
-    // Timers of whole milliseconds may come a little early.
-    if (now < origin + this.#next * intervalMs - 1) {
-      this.#arm()
-      return
-    }
-    const slot = Math.max(this.#next, Math.floor((now - origin) / intervalMs))
+    const slot = Math.max(this.#next, Math.floor((clock.monotonic() - origin) / intervalMs))
     const missed = slot - this.#next
     this.#next = slot + 1
     this.#arm()

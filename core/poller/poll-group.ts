@@ -1,9 +1,8 @@
-import type { ResolvedPoint } from '../modbus/codec/point-codec.js'
 import type { TargetRecord } from '../modbus/device-record.js'
 import type { BlockReading } from '../modbus/field.js'
 import type { PollPort } from '../modbus/field-polling.js'
 import type { PlannedBlock } from '../modbus/planner/plan-device.js'
-import { badReading, pointReading } from '../modbus/points.js'
+import { badReading, PointReader } from '../modbus/points.js'
 import { RouteMQError, toErrorShape } from '../support/errors.js'
 import { TargetOutput, type TargetResult } from './target-output.js'
 
@@ -24,7 +23,7 @@ export interface CycleResult {
 
 interface Item {
   readonly output: TargetOutput
-  points: readonly ResolvedPoint[]
+  readers: readonly PointReader[]
 }
 
 /** A planned read, and how it fares. */
@@ -46,6 +45,7 @@ const SLOWEST = 64
 export class PollGroup {
   readonly #options: GroupOptions
   #items: Item[] = []
+  #targets: readonly TargetRecord[] = []
   #reads: Read[] = []
   #unplanned = new Map<number, RouteMQError>()
   #version = Number.NaN
@@ -55,12 +55,12 @@ export class PollGroup {
   }
 
   get targets(): readonly TargetRecord[] {
-    return this.#items.map(({ output }) => output.target)
+    return this.#targets
   }
 
   /** Topics the targets may have left retained, by the points they were last planned with: a device may have others since. */
   retainedTopics(): string[] {
-    return this.#items.flatMap(({ output, points }) => output.retainedTopics(points))
+    return this.#items.flatMap(({ output, readers }) => output.retainedTopics(readers.map(({ point }) => point)))
   }
 
   /** Topics the targets may leave retained, by the points the device has now. */
@@ -74,8 +74,9 @@ export class PollGroup {
     const known = new Map(this.#items.map((item) => [ruleKey(item.output.target), item]))
     this.#items = targets.map((target) => {
       const { topicPrefix } = this.#options
-      return known.get(ruleKey(target)) ?? { output: new TargetOutput(target, topicPrefix), points: [] }
+      return known.get(ruleKey(target)) ?? { output: new TargetOutput(target, topicPrefix), readers: [] }
     })
+    this.#targets = targets
     this.#version = Number.NaN
   }
 
@@ -90,23 +91,20 @@ export class PollGroup {
     this.#replan()
     // Targets may change while the device is read: what an index means is what it meant when the slot began.
     const items = this.#items
-    const targets = items.map(({ output }) => output.target)
+    const targets = this.#targets
     const skipped = this.#reads.filter((read) => read.resumeAt > slot)
-    const readings = new Map<number, BlockReading | RouteMQError>()
-    for (const [index, error] of this.#unplanned) readings.set(index, error)
-    await Promise.all(
-      this.#reads.map(async (read) => {
-        if (skipped.includes(read)) return
-        const reading = await this.#read(read, targets, slot, dueAt)
-        for (const index of read.block.wanted) {
-          const before = readings.get(index)
-          // A torn target is good where all its parts are.
-          if (before instanceof RouteMQError) continue
-          readings.set(index, reading instanceof RouteMQError ? reading : part(reading, targets[index]!, before))
-        }
-      }),
-    )
+    const asked = skipped.length === 0 ? this.#reads : this.#reads.filter((read) => read.resumeAt <= slot)
+    const answers = await Promise.all(asked.map((read) => this.#read(read, targets, slot, dueAt)))
     if (signal.aborted) return { results: [], succeeded: 0, failed: 0 }
+    const readings = new Map<number, BlockReading | RouteMQError>(this.#unplanned)
+    for (const [nth, answer] of answers.entries()) {
+      for (const index of asked[nth]!.block.wanted) {
+        const before = readings.get(index)
+        // A torn target is good where all its parts are.
+        if (before instanceof RouteMQError) continue
+        readings.set(index, answer instanceof RouteMQError ? answer : part(answer, targets[index]!, before))
+      }
+    }
     // A torn target one part of which is not asked just now has no value, whatever its other parts brought.
     for (const { block, refusal } of skipped) {
       for (const index of block.wanted) if (readings.has(index)) readings.set(index, refusal!)
@@ -115,12 +113,12 @@ export class PollGroup {
     const results = [...readings].flatMap(([index, reading]) => {
       const item = items[index]!
       if (items !== this.#items && !this.#items.includes(item)) return []
-      const { output, points } = item
+      const { output, readers } = item
       if (!(reading instanceof RouteMQError)) {
         succeeded += 1
         return output.good(
           reading,
-          points.map((point) => pointReading(point, reading)),
+          readers.map((reader) => reader.read(reading)),
           slot,
           dueAt,
         )
@@ -128,7 +126,7 @@ export class PollGroup {
       const timestamp = this.#options.now() / 1_000
       const reason = toErrorShape(reading).code
       return output.bad(
-        points.map((point) => badReading(point, reason, timestamp)),
+        readers.map(({ point }) => badReading(point, reason, timestamp)),
         slot,
         dueAt,
         timestamp,
@@ -169,7 +167,9 @@ export class PollGroup {
     this.#version = version
     this.#unplanned = new Map()
     const targets = this.targets
-    for (const item of this.#items) item.points = field.points(deviceId, item.output.target)
+    for (const item of this.#items) {
+      item.readers = field.points(deviceId, item.output.target).map((point) => new PointReader(point))
+    }
     try {
       this.#reads = field.plan(deviceId, targets).map(fresh)
     } catch {
@@ -199,6 +199,8 @@ function ruleKey(target: TargetRecord): string {
 /** The part of a reading that is a target's; torn targets are put together, as old as their oldest part. */
 function part(reading: BlockReading, target: TargetRecord, before: BlockReading | undefined): BlockReading {
   const { device_id, register_type, address, count } = target
+  // Most are read just as they are wanted.
+  if (reading.address === address && reading.count === count) return reading
   const from = Math.max(address, reading.address)
   const to = Math.min(address + count, reading.address + reading.count)
   const own = reading.values.slice(from - reading.address, to - reading.address)

@@ -6,6 +6,7 @@ import type { ValueMessage, ValuePublisher } from '../mqtt/message.js'
 import type { Logger } from '../observability/logger.js'
 import { type Clock, systemClock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
+import { Alarms } from './alarms.js'
 import { Availability } from './availability.js'
 import type { FieldChange } from './field-changes.js'
 import { Grid } from './grid.js'
@@ -79,6 +80,7 @@ export class Poller {
   readonly #options: PollerOptions
   #config: Config['poller']
   readonly #clock: Clock
+  readonly #alarms: Alarms
   readonly #counter = new PollCounter()
   readonly #availability: Availability
   readonly #entries = new Map<string, Entry>()
@@ -95,6 +97,7 @@ export class Poller {
     this.#options = options
     this.#config = options.config
     this.#clock = options.clock ?? systemClock
+    this.#alarms = new Alarms(this.#clock)
     const { field, topicPrefix } = options
     this.#availability = new Availability({
       field,
@@ -258,6 +261,7 @@ export class Poller {
     if (this.#stopped.signal.aborted) return
     entry.grid = new Grid({
       clock: this.#clock,
+      alarms: this.#alarms,
       origin: this.#origin! + entry.phaseMs,
       intervalMs: entry.intervalMs,
       run: (slot, dueAt) => this.#cycle(entry, slot, dueAt),

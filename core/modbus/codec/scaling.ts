@@ -34,8 +34,17 @@ function factorsOf(point: ResolvedPoint): Factors {
  * beyond 2^53.
  */
 export function scaleInteger(point: ResolvedPoint, raw: number | bigint): number | bigint | string {
-  if (point.unscaled) return raw
-  const { places, scale, offset, fast } = factorsOf(point)
+  return point.unscaled ? raw : scaleBy(factorsOf(point), raw)
+}
+
+/** {@link scaleInteger} of one point, whose factors were looked up once. */
+export function integerScaler(point: ResolvedPoint): (raw: number) => number | bigint | string {
+  if (point.unscaled) return (raw) => raw
+  const factors = factorsOf(point)
+  return (raw) => scaleBy(factors, raw)
+}
+
+function scaleBy({ places, scale, offset, fast }: Factors, raw: number | bigint): number | bigint | string {
   // Both sides of the division are exact, so its one rounding gives the double nearest to the decimal result.
   // Adding 0 turns -0 into 0.
   if (fast !== undefined && typeof raw === 'number' && Math.abs(raw) <= 2 ** 32) {

@@ -1,11 +1,13 @@
 import { readFile } from 'node:fs/promises'
-import { isIP, Socket } from 'node:net'
+import { type ConnectOpts, isIP, Socket, type SocketConstructorOpts } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import type { Link, LinkEvents } from './link.js'
 import { timeLimit } from './time-limit.js'
 import type { BusEndpoint } from './transport.js'
 
 const CLOSE_LIMIT_MS = 500
+/** Room for the answers of a whole pipeline (16 of 260 bytes) in one read; what is more comes with the next. */
+const READ_BYTES = 4_352
 
 type SocketEndpoint = Extract<BusEndpoint, { kind: 'tcp' | 'rtu_tcp' | 'ascii_tcp' | 'udp' | 'tls' }>
 
@@ -89,7 +91,7 @@ export class TcpLink implements Link {
   #follow(socket: Socket, events: LinkEvents): void {
     this.#events = events
     let cause: Error | undefined
-    socket.on('data', (bytes: Buffer) => this.#events?.data(bytes))
+    if (this.#endpoint.kind === 'tls') socket.on('data', (bytes: Buffer) => this.#events?.data(bytes))
     socket.on('error', (error) => {
       cause = error
     })
@@ -119,8 +121,19 @@ export class TcpLink implements Link {
     events.closed(cause)
   }
 
+  /** Reads into a buffer of its own: a new one of 64 KiB for each answer is what a socket does by itself. */
+  #plainSocket(): Socket {
+    const buffer = Buffer.allocUnsafeSlow(READ_BYTES)
+    const callback = (count: number) => {
+      this.#events?.data(buffer.subarray(0, count))
+      return true
+    }
+    const options: SocketConstructorOpts & ConnectOpts = { onread: { buffer, callback } }
+    return new Socket(options)
+  }
+
   async #socketFor(endpoint: SocketEndpoint): Promise<Socket> {
-    if (endpoint.kind !== 'tls') return new Socket()
+    if (endpoint.kind !== 'tls') return this.#plainSocket()
     const { host, port, servername } = endpoint
     const [ca, cert, key] = await Promise.all([endpoint.ca, endpoint.cert, endpoint.key].map(pem))
     return connectTls({

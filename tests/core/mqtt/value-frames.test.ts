@@ -41,7 +41,7 @@ for (const { name, protocol, mosquitto, start } of TARGETS) {
       await link.publish(topic, '', { retain: true })
     })
 
-    test('values of the turn in which the link stops still go out; later ones are dropped and counted', async () => {
+    test('values that wait when the link stops still go out; later ones are dropped and counted', async () => {
       const topic = unique('v')
       const { lane, texts } = testLane(broker.url, [topic], { protocol })
       await lane.start()

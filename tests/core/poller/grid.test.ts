@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { Alarms } from '../../../core/poller/alarms.js'
 import { Grid } from '../../../core/poller/grid.js'
 
 /** A clock that moves when it is told to. */
@@ -42,6 +43,7 @@ function make(origin: number, run: (slot: number) => Promise<void> = async () =>
   const skipped: number[] = []
   const grid = new Grid({
     clock: fake.clock,
+    alarms: new Alarms(fake.clock),
     origin,
     intervalMs: 100,
     run: (slot, dueAt) => {

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { decodePoint, resolvePoint, toJsonValue } from '../../../../core/modbus/codec/point-codec.js'
-import { quickRead } from '../../../../core/modbus/codec/quick-read.js'
+import { quickReader } from '../../../../core/modbus/codec/quick-read.js'
 import type { ByteOrder, PointDefinition, PointType } from '../../../../core/modbus/point.js'
+import { PointReader } from '../../../../core/modbus/points.js'
 
 const ORDERS: readonly ByteOrder[] = ['ABCD', 'CDAB', 'BADC', 'DCBA']
 const word = fc.oneof(
@@ -66,10 +67,11 @@ for (const type of TYPES) {
     for (const order of ORDERS) {
       for (const shape of shapes(type)) {
         const point = resolvePoint({ name: 'p', address: 0, type, order, ...shape })
+        const read = quickReader(point)
         const words = fc.array(word, { minLength: point.words + 2, maxLength: point.words + 2 })
         fc.assert(
           fc.property(words, (values) => {
-            const found = quickRead(point, values, 1)
+            const found = read(values, 1)
             if (found === undefined) return
             quick += 1
             const { value, quality } = decodePoint(point, values.slice(1, 1 + point.words))
@@ -86,12 +88,17 @@ for (const type of TYPES) {
   })
 }
 
-test('a coil is read quickly, and a block that ends inside a point is not', () => {
-  const coil = resolvePoint({ name: 'p', address: 0, register_type: 'coil' })
-  assert.equal(quickRead(coil, [false, true], 1), true)
-  assert.equal(quickRead(coil, [false, true], 0), false)
-  const long = resolvePoint({ name: 'p', address: 0, type: 'uint32' })
-  assert.equal(quickRead(long, [1, 2], 0), 0x10002)
-  assert.equal(quickRead(long, [1, 2], 1), undefined)
-  assert.equal(quickRead(long, [1, 2], -1), undefined)
+test('a coil is read quickly', () => {
+  const read = quickReader(resolvePoint({ name: 'p', address: 0, register_type: 'coil' }))
+  assert.equal(read([false, true], 1), true)
+  assert.equal(read([false, true], 0), false)
+})
+
+test('a block that does not hold the whole point is no reading of it', () => {
+  const reader = new PointReader(resolvePoint({ name: 'p', address: 10, type: 'uint32' }))
+  const block = { device_id: 'd', register_type: 'holding', source: 'live', timestamp: 1, quality: 'good' } as const
+  assert.equal(reader.read({ ...block, address: 9, count: 3, values: [0, 1, 2] }).value, 0x10002)
+  for (const address of [9, 11]) {
+    assert.throws(() => reader.read({ ...block, address, count: 2, values: [1, 2] }), RangeError)
+  }
 })
