@@ -1,33 +1,6 @@
 import { type Argument, Command, CommanderError } from 'commander'
 import { productVersion } from '../kernel/version.js'
-import { registerBackup } from './commands/backup.js'
-import { registerConfigShow } from './commands/config-show.js'
-import { registerDead } from './commands/dead.js'
-import { registerDeviceCall } from './commands/device-call.js'
-import { registerDeviceDecode } from './commands/device-decode.js'
-import { registerDeviceExport } from './commands/device-export.js'
-import { registerDeviceIdentify } from './commands/device-identify.js'
-import { registerDeviceImport } from './commands/device-import.js'
-import { registerDeviceList } from './commands/device-list.js'
-import { registerDevicePlan } from './commands/device-plan.js'
-import { registerDeviceRead } from './commands/device-read.js'
-import { registerDeviceScan } from './commands/device-scan.js'
-import { registerDeviceSimulate } from './commands/device-simulate.js'
-import { registerDeviceWatch } from './commands/device-watch.js'
-import { registerDeviceWrite } from './commands/device-write.js'
-import { registerDoctor } from './commands/doctor.js'
-import { registerImport } from './commands/import.js'
-import { registerInit } from './commands/init.js'
-import { registerKey } from './commands/key.js'
-import { registerMake } from './commands/make.js'
-import { registerMigrate } from './commands/migrate.js'
-import { registerPub } from './commands/pub.js'
-import { registerRouteList } from './commands/route-list.js'
-import { registerRouteMatch } from './commands/route-match.js'
-import { registerRun } from './commands/run.js'
-import { registerSub } from './commands/sub.js'
-import { registerTest } from './commands/test.js'
-import { registerWorker } from './commands/worker.js'
+import { commandsFor } from './command-table.js'
 import { type CliContext, systemContext } from './context.js'
 import { EXIT } from './exit-codes.js'
 import { reportError } from './report-error.js'
@@ -38,37 +11,6 @@ export interface Registry {
   /** Called inside an action. The number it resolves with is the exit code. */
   action(run: (context: CliContext, json: boolean) => Promise<number>): Promise<void>
 }
-
-const COMMANDS: readonly ((registry: Registry) => void)[] = [
-  registerInit,
-  registerRun,
-  registerRouteList,
-  registerRouteMatch,
-  registerMake,
-  registerTest,
-  registerMigrate,
-  registerBackup,
-  registerPub,
-  registerSub,
-  registerDeviceList,
-  registerDeviceRead,
-  registerDeviceWrite,
-  registerDeviceCall,
-  registerDeviceWatch,
-  registerDevicePlan,
-  registerDeviceScan,
-  registerDeviceDecode,
-  registerDeviceIdentify,
-  registerDeviceSimulate,
-  registerDeviceImport,
-  registerDeviceExport,
-  registerImport,
-  registerWorker,
-  registerDead,
-  registerKey,
-  registerConfigShow,
-  registerDoctor,
-]
 
 /** Commands that users know as flags of the program itself. */
 const AS_FLAGS: Readonly<Record<string, string>> = { '--init': 'init', '--run': 'run' }
@@ -100,7 +42,12 @@ export async function main(argv: readonly string[], base?: Partial<CliContext>):
     .showHelpAfterError('See `routemq --help`.')
     .configureOutput({
       writeOut: (text) => plain.out(text.trimEnd()),
-      writeErr: (text) => plain.err(text.trimEnd().replace(/^error: /, 'routemq: USAGE: ')),
+      writeErr: (text) => {
+        const [, mistake] = /^error: (.*)$/s.exec(text.trimEnd()) ?? []
+        if (!json) plain.err(mistake === undefined ? text.trimEnd() : `routemq: USAGE: ${mistake}`)
+        // The advice that follows a mistake is for people.
+        else if (mistake !== undefined) plain.err(JSON.stringify({ error: { code: 'USAGE', message: mistake } }))
+      },
     })
     .exitOverride()
 
@@ -111,12 +58,13 @@ export async function main(argv: readonly string[], base?: Partial<CliContext>):
       code = await run(contextFor(root ?? process.cwd()), json)
     },
   }
-  for (const register of COMMANDS) register(registry)
-  for (const command of program.commands) command.option('--json', 'print JSON')
 
   process.once('SIGINT', abort).once('SIGTERM', abort)
   try {
-    await program.parseAsync(rewrite(argv), { from: 'user' })
+    const words = rewrite(argv)
+    for (const register of await commandsFor(words)) register(registry)
+    for (const command of program.commands) command.option('--json', 'print JSON')
+    await program.parseAsync(words, { from: 'user' })
     return code
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage

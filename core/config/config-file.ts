@@ -1,7 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
-import { parse as parseYaml } from 'yaml'
 import type { Mistakes } from './mistakes.js'
 import { nearest } from './nearest.js'
 import { SETTINGS } from './settings.js'
@@ -39,10 +38,12 @@ export function readConfigFile(root: string, mistakes: Mistakes): ConfigFile | u
   }
 }
 
+const here = createRequire(import.meta.url)
+
+/** What reads a kind of file is loaded with the first one: most installations have none. */
 function load(path: string): unknown {
   if (path.endsWith('.json')) return parseJson(readFileSync(path, 'utf8'))
-  if (!path.endsWith('.ts')) return parseYaml(readFileSync(path, 'utf8'))
-  const here = createRequire(import.meta.url)
+  if (!path.endsWith('.ts')) return (here('yaml') as typeof import('yaml')).parse(readFileSync(path, 'utf8'))
   // Configuration is read before anything can be awaited, so the file is compiled as CommonJS by tsx.
   const tsx = here('tsx/cjs/api') as { require(id: string, from: string): { default?: unknown } }
   const content = tsx.require(path, import.meta.url).default

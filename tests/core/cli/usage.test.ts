@@ -3,6 +3,8 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { Command } from 'commander'
+import { commandsFor } from '../../../core/cli/command-table.js'
 import { EXIT, exitCodeOf } from '../../../core/cli/exit-codes.js'
 import { reportError } from '../../../core/cli/report-error.js'
 import { ERROR_CODES, type ErrorCode } from '../../../core/support/error-codes.js'
@@ -45,6 +47,24 @@ test('--help and --version end with 0', async (t) => {
   assert.deepEqual(await command(root, ['--version']), { code: 0, out: version, err: '' })
 })
 
+test('a command line that names a command loads that one alone, and it is the one that the help shows', async () => {
+  const namesOf = (registers: Awaited<ReturnType<typeof commandsFor>>): string[] => {
+    const program = new Command()
+    for (const register of registers) register({ program, action: async () => {} })
+    return program.commands.map((command) => command.name())
+  }
+  const all = namesOf(await commandsFor([]))
+  assert.ok(all.length > 30, all.join())
+  for (const name of all) {
+    const found = await commandsFor(['--json', '--root', 'run', name, 'migrate'])
+    assert.equal(found.length, 1, name)
+    assert.ok(namesOf(found).includes(name), name)
+  }
+  for (const line of [['help'], ['runn'], ['--help', 'run'], ['run', '-h']]) {
+    assert.equal(namesOf(await commandsFor(line)).length, all.length, line.join(' '))
+  }
+})
+
 test('a wrong setting ends with 3 and lists every mistake', async (t) => {
   const root = folder(t, { '.env': 'MQTT_BROKR=x\nHTTP_PORT=y\n' })
   const { code, err } = await command(root, ['config:show'])
@@ -59,6 +79,33 @@ test('with --json errors are JSON too', async (t) => {
   assert.equal(code, EXIT.notRunning)
   const { error } = JSON.parse(err) as { error: { code: string } }
   assert.equal(error.code, 'NOT_RUNNING')
+  for (const line of [
+    ['worker:lst'],
+    ['worker:scale', 'x'],
+    ['worker:list', '--al'],
+    ['dead:show'],
+    ['key:list', 'more'],
+  ]) {
+    const wrong = await command(folder(t), [...line, '--json'])
+    assert.deepEqual([wrong.code, wrong.out, JSON.parse(wrong.err).error.code], [EXIT.usage, '', 'USAGE'], wrong.err)
+  }
+})
+
+test('every command explains itself, without colour', async (t) => {
+  const root = folder(t)
+  const { out } = await command(root, ['--help'])
+  const names = [...out.matchAll(/^ {2}([a-z]+(?::[a-z]+)?) /gm)]
+    .map(([, name]) => name!)
+    .filter((name) => name !== 'help')
+  assert.ok(names.length > 30, names.join())
+  for (const name of names) {
+    const help = await command(root, [name, '--help'])
+    assert.deepEqual([help.code, help.err], [0, ''], name)
+    assert.match(help.out, new RegExp(`^Usage: routemq ${name} `), name)
+    assert.match(help.out, /\n\n[A-Za-z][^\n]{10,}/, `${name} says what it does`)
+    assert.match(help.out, /^ +--json +print JSON$/m, name)
+    assert.ok(!help.out.includes('\u001b'), name)
+  }
 })
 
 test('config:show tells value and origin, secrets masked', async (t) => {
