@@ -1,4 +1,5 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { rename, rm, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { type Logger, silentLogger } from '../observability/logger.js'
 import type { PlannedSubscription } from '../router/route.js'
@@ -20,6 +21,7 @@ export interface SessionAge {
 
 /** How old the ages in the file may be: a gateway that is killed makes its sessions that much older than they are. */
 const WRITE_AGES_MS = 5_000
+const UNWRITTEN = 'the sessions held at the broker could not be written'
 
 /**
  * Which sessions this installation has at the broker, kept in a file. Routes, slots and client ids change from one start to
@@ -31,6 +33,9 @@ export class SessionBook {
   readonly #sessions: Map<string, HeldSession>
   readonly #logger: Logger
   #writtenAt = 0
+  /** Counts what was written at once. */
+  #writes = 0
+  #agesUnderWay = false
 
   private constructor(file: string, sessions: readonly HeldSession[], logger: Logger) {
     this.#file = file
@@ -61,13 +66,16 @@ export class SessionBook {
     this.#write()
   }
 
-  /** Notes how old what the sessions hold can be. Where nobody knows just now, what was known before still holds. */
-  aged(ages: readonly SessionAge[]): void {
+  /**
+   * Notes how old what the sessions hold can be. Where nobody knows just now, what was known before still holds. Resolves when
+   * the file knows it too, where it is time for that.
+   */
+  async aged(ages: readonly SessionAge[]): Promise<void> {
     for (const { clientId, heldSince } of ages) {
       const session = this.#sessions.get(clientId)
       if (session !== undefined && heldSince !== undefined) this.#sessions.set(clientId, { ...session, heldSince })
     }
-    if (Date.now() - this.#writtenAt >= WRITE_AGES_MS) this.#write()
+    if (this.#sessions.size > 0 && Date.now() - this.#writtenAt >= WRITE_AGES_MS) await this.#writeAges()
   }
 
   /** Writes what is known, before the process ends. */
@@ -81,16 +89,40 @@ export class SessionBook {
     this.#write()
   }
 
+  /**
+   * Beside everything else: to put a file in the place of another takes a file system tens of milliseconds, in which a
+   * gateway would begin no poll.
+   */
+  async #writeAges(): Promise<void> {
+    if (this.#agesUnderWay) return
+    this.#agesUnderWay = true
+    this.#writtenAt = Date.now()
+    const writes = this.#writes
+    const fresh = `${this.#file}.${process.pid}.ages`
+    try {
+      await writeFile(fresh, JSON.stringify(this.all()))
+      if (writes === this.#writes) await rename(fresh, this.#file)
+      // What was written meanwhile knows more, and must be what stays.
+      if (writes !== this.#writes) this.#write()
+      await rm(fresh, { force: true })
+    } catch (error) {
+      this.#logger.warn({ error, file: this.#file }, UNWRITTEN)
+    } finally {
+      this.#agesUnderWay = false
+    }
+  }
+
   /** A full or read-only disk ends nothing: the book goes on in memory and is written again with the next ages. */
   #write(): void {
     this.#writtenAt = Date.now()
+    this.#writes += 1
     const fresh = `${this.#file}.${process.pid}`
     try {
       mkdirSync(dirname(this.#file), { recursive: true })
       writeFileSync(fresh, JSON.stringify(this.all()))
       renameSync(fresh, this.#file)
     } catch (error) {
-      this.#logger.warn({ error, file: this.#file }, 'the sessions held at the broker could not be written')
+      this.#logger.warn({ error, file: this.#file }, UNWRITTEN)
     }
   }
 }

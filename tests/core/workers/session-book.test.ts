@@ -30,6 +30,20 @@ test('sessions are found again after a restart, in a folder that is made for the
   assert.deepEqual(readdirSync(join(file, '..')), ['sessions.json'], 'no half-written file is left')
 })
 
+test('ages are written beside everything else, and never over what was held meanwhile', async (t) => {
+  const file = join(folder(t), 'sessions.json')
+  SessionBook.open(file).hold([session('a', 'x')])
+  const book = SessionBook.open(file)
+  await book.aged([{ clientId: 'a', heldSince: 5 }])
+  assert.deepEqual(SessionBook.open(file).all(), [{ ...session('a', 'x'), heldSince: 5 }])
+  const other = SessionBook.open(file)
+  const writing = other.aged([{ clientId: 'a', heldSince: 7 }])
+  other.hold([session('b', 'y')])
+  await writing
+  assert.deepEqual(SessionBook.open(file).all(), [{ ...session('a', 'x'), heldSince: 7 }, session('b', 'y')])
+  assert.deepEqual(readdirSync(join(file, '..')), ['sessions.json'])
+})
+
 test('a file that cannot be read is an empty book', (t) => {
   const file = join(folder(t), 'sessions.json')
   assert.deepEqual(SessionBook.open(file).all(), [])
