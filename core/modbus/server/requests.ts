@@ -4,6 +4,9 @@ import type { Unit } from './unit.js'
 export const ILLEGAL_FUNCTION = 1
 export const ILLEGAL_ADDRESS = 2
 export const ILLEGAL_VALUE = 3
+export const DEVICE_FAILURE = 4
+/** A PDU has 253 bytes, one of them the function code (V1.1b3, 4.1). */
+const MOST_DATA = 252
 
 /** Registers or bits that a master changed, in one request. */
 export interface WrittenValues {
@@ -55,7 +58,9 @@ export function serve(unit: Unit, unitId: number, pdu: Buffer): Outcome {
     default: {
       const own = unit.spec.functions?.[fc]
       if (own === undefined) return refused(fc, ILLEGAL_FUNCTION)
-      return answered(Buffer.concat([Uint8Array.of(fc), own(pdu.subarray(1))]))
+      const data = own(pdu.subarray(1))
+      if (data.length > MOST_DATA) throw new RangeError(`function ${fc} answers ${data.length} bytes, more than fit`)
+      return answered(Buffer.concat([Uint8Array.of(fc), data]))
     }
   }
 }

@@ -6,6 +6,7 @@ import { openSerialPort, type SerialEndpoint } from '../transport/serial-port.js
 import { asciiServerFraming } from './ascii-server-framing.js'
 import type { Channel } from './channel.js'
 import { FrameReader } from './frame-reader.js'
+import { OwnEcho } from './own-echo.js'
 import { rtuServerFraming } from './rtu-server-framing.js'
 import type { Peer, Slave } from './slave.js'
 
@@ -31,6 +32,7 @@ export async function openSerialChannel({ line, slave, clock, logger }: SerialCh
   const turnaroundMs = Math.max(1.75, 3.5 * characterMs)
   const settleMs = Math.max(LEAST_SETTLE_MS, 10 * characterMs)
   const backoff = new Backoff({ first: 250, max: 5_000 })
+  const echo = new OwnEcho(clock, characterMs)
   let port: SerialPort | undefined
   let reader: FrameReader | undefined
   let cancelReopen: (() => void) | undefined
@@ -40,7 +42,9 @@ export async function openSerialChannel({ line, slave, clock, logger }: SerialCh
     send(bytes) {
       const open = port
       clock.after(turnaroundMs, () => {
-        if (open === port && open?.isOpen === true) open.write(bytes)
+        if (open !== port || open?.isOpen !== true) return
+        echo.sent(bytes)
+        open.write(bytes)
       })
     },
     reset: () => {},
@@ -51,7 +55,10 @@ export async function openSerialChannel({ line, slave, clock, logger }: SerialCh
       const frames = new FrameReader(slave, framing, peer, settleMs, clock)
       port = opened
       reader = frames
-      opened.on('data', (bytes: Buffer) => frames.push(bytes))
+      opened.on('data', (bytes: Buffer) => {
+        const heard = echo.pass(bytes)
+        if (heard.length > 0) frames.push(heard)
+      })
       opened.on('error', (failure: Error) => {
         logger.warn({ path: line.path, error: failure.message }, 'a serial line failed')
       })

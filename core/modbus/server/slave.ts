@@ -3,7 +3,7 @@ import { type Clock, systemClock } from '../../support/clock.js'
 import type { RegisterType } from '../field.js'
 import { type Fault, Faults } from './faults.js'
 import type { StoredRegisters } from './register-store.js'
-import { exception, serve } from './requests.js'
+import { DEVICE_FAILURE, exception, type Outcome, serve } from './requests.js'
 import type { RequestFrame, ServerFraming } from './server-framing.js'
 import { Unit } from './unit.js'
 import type { UnitSpec } from './unit-spec.js'
@@ -153,7 +153,7 @@ export class Slave {
   #run(unit: Unit, id: number, pdu: Buffer): Buffer {
     this.#requests += 1
     unit.tick()
-    const { answer, written } = serve(unit, id, pdu)
+    const { answer, written } = this.#serve(unit, id, pdu)
     if (written !== undefined) {
       this.#onChange()
       const write: ReceivedWrite = { at: this.#clock.now(), unit: id, ...written }
@@ -163,6 +163,16 @@ export class Slave {
       for (const listener of this.#listeners) this.#tell(listener, write)
     }
     return answer
+  }
+
+  /** A function of the unit's own that throws is a device that failed at it; the other masters and units go on. */
+  #serve(unit: Unit, id: number, pdu: Buffer): Outcome {
+    try {
+      return serve(unit, id, pdu)
+    } catch (error) {
+      this.#logger.error({ err: error, unit: id, function: pdu[0] }, 'a function of a virtual device threw')
+      return { answer: exception(pdu[0]!, DEVICE_FAILURE), written: undefined }
+    }
   }
 
   /** The master's answer does not depend on who listens. */
