@@ -11,6 +11,7 @@ import type { Registry } from '../program.js'
 interface TestOptions {
   readonly concurrency?: number
   readonly grep?: string
+  readonly timeout?: number
 }
 
 /** `routemq test`: Node's test runner over the TypeScript tests of a project; Node.js 20 cannot find them by itself. */
@@ -21,6 +22,7 @@ export function registerTest({ program, action }: Registry): void {
     .argument('[paths...]', 'files or folders', ['tests'])
     .option('-j, --concurrency <files>', 'test files that run at a time', integerArgument(1, 64))
     .option('-g, --grep <pattern>', 'only tests whose name matches')
+    .option('-t, --timeout <seconds>', 'a file that takes longer is ended and fails', integerArgument(1, 86_400))
     .action((paths: string[], options: TestOptions) =>
       action(async (context) => {
         const files = paths.flatMap((path) => testsBelow(resolve(context.root, path)))
@@ -30,12 +32,17 @@ export function registerTest({ program, action }: Registry): void {
     )
 }
 
-async function run(context: CliContext, files: readonly string[], { concurrency, grep }: TestOptions): Promise<number> {
+async function run(
+  context: CliContext,
+  files: readonly string[],
+  { concurrency, grep, timeout }: TestOptions,
+): Promise<number> {
   const flags = [
     ...conditions(process.execArgv),
     `--import=${import.meta.resolve('tsx')}`,
     '--test',
     ...(concurrency === undefined ? [] : [`--test-concurrency=${concurrency}`]),
+    ...(timeout === undefined ? [] : [`--test-timeout=${timeout * 1_000}`]),
     ...(grep === undefined ? [] : [`--test-name-pattern=${grep}`]),
   ]
   const names = files.map((file) => relative(context.root, file))
