@@ -4,6 +4,7 @@ import type { SidecarServices } from '../core/http/services.js'
 import { startSidecar } from '../core/http/sidecar.js'
 import { ReadCache } from '../core/modbus/cache.js'
 import type { FieldPort } from '../core/modbus/field.js'
+import { Metrics } from '../core/observability/metrics.js'
 import { systemClock } from '../core/support/clock.js'
 import { RouteMQError } from '../core/support/errors.js'
 
@@ -65,11 +66,12 @@ if (kind === 'bare' || kind === 'checked') {
       return found
     }) as FieldPort['request'],
   }
+  const metrics = new Metrics({ process: 'gateway' })
   const services = {
     config: { app: { name: 'bench' }, log: { level: 'info' } },
     version: '0',
     field,
-    metrics: {},
+    metrics: { observeHttp: metrics.observeHttp.bind(metrics) },
   } as unknown as SidecarServices
   const config = { enabled: true, host: '127.0.0.1', port: 0, mayMove: false, apiKeys: [KEY] }
   const sidecar = await startSidecar({

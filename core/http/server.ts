@@ -203,10 +203,16 @@ function observerOf({ services, logger, verbose }: ServerOptions): (route: strin
   }
 }
 
+/** What all request ids of this process begin with; the rest counts. As a whole they look like a UUID. */
+const ID_PREFIX = randomUUID().slice(0, 24)
+let ids = 0
+
 /** The id a caller gave, where it is harmless, so that one id runs through the logs of all systems. */
-function requestId(request: { readonly headers: Record<string, string | string[] | undefined> }): string {
-  const given = request.headers['x-request-id']
-  return typeof given === 'string' && /^[A-Za-z0-9._:-]{1,64}$/.test(given) ? given : randomUUID()
+function requestId({ headers }: { readonly headers: Record<string, string | string[] | undefined> }): string {
+  const given = headers['x-request-id']
+  if (typeof given === 'string' && /^[A-Za-z0-9._:-]{1,64}$/.test(given)) return given
+  ids += 1
+  return ID_PREFIX + ids.toString(16).padStart(12, '0')
 }
 
 /** Answers what never became a request: bytes that are not HTTP, headers that are too long or too slow. */

@@ -5,9 +5,18 @@ import type { CacheEntry } from './services.js'
 /** What stands in the place of a secret in a record that is shown. */
 export const REDACTED = '[redacted]'
 
+/** Times that were written out before: a block is read from the cache many times between two polls. */
+const written = new Map<number, string>()
+const MAX_WRITTEN = 1_000
+
 /** ISO 8601 UTC from Unix seconds with a fraction. */
 export function isoFromSeconds(seconds: number): string {
-  return new Date(seconds * 1_000).toISOString()
+  const known = written.get(seconds)
+  if (known !== undefined) return known
+  const text = new Date(seconds * 1_000).toISOString()
+  if (written.size >= MAX_WRITTEN) written.clear()
+  written.set(seconds, text)
+  return text
 }
 
 /** `host:port`, or the path of a serial line. */

@@ -8,6 +8,7 @@ import {
   type HistogramConfiguration,
   Registry,
 } from 'prom-client'
+import { HttpDurations, type HttpObservation } from './http-durations.js'
 import { ProcessWatch } from './process-stats.js'
 import { type StatsReading, statsFamilies } from './stats-metrics.js'
 
@@ -42,17 +43,11 @@ export class Metrics {
   readonly #sources: StatsSource[] = []
   readonly #watch = new ProcessWatch()
   readonly #process: string
-  readonly #http: Histogram<'method' | 'route' | 'status'>
+  readonly #http = new HttpDurations()
 
   constructor(options: { readonly process: string }) {
     this.#process = options.process
     this.stats('process', () => [{ labels: {}, stats: this.#watch.read() }])
-    this.#http = this.histogram({
-      name: 'routemq_http_request_duration_seconds',
-      help: 'Time from a request to the end of its answer, by path pattern',
-      labelNames: ['method', 'route', 'status'],
-      buckets: [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10],
-    })
   }
 
   counter<L extends string>(configuration: Own<CounterConfiguration<L>>): Counter<L> {
@@ -73,20 +68,14 @@ export class Metrics {
   }
 
   /** One answered HTTP request; the status is counted by its class. */
-  observeHttp(request: {
-    readonly method: string
-    readonly route: string
-    readonly status: number
-    readonly seconds: number
-  }): void {
-    const { method, route, status, seconds } = request
-    this.#http.observe({ method, route, status: `${Math.floor(status / 100)}xx` }, seconds)
+  observeHttp(request: HttpObservation): void {
+    this.#http.observe(request)
   }
 
   async snapshot(): Promise<MetricsSnapshot> {
     const own = (await this.#registry.getMetricsAsJSON()) as unknown as MetricFamily[]
     const read = this.#sources.flatMap(({ prefix, read }) => statsFamilies(prefix, read()))
-    return [...own, ...read].map((family) => this.#labelled(family))
+    return [...own, this.#http.family(), ...read].map((family) => this.#labelled(family))
   }
 
   /** The text of `/metrics`: this process, and the snapshots of others. */
@@ -97,6 +86,7 @@ export class Metrics {
   /** Counters and histograms begin again at zero; what parts count themselves is theirs to reset. */
   reset(): void {
     this.#registry.resetMetrics()
+    this.#http.reset()
   }
 
   stop(): void {

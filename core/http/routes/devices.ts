@@ -4,6 +4,7 @@ import type { FieldRequest, WriteItem } from '../../modbus/field.js'
 import { plainText } from '../../modbus/plain-text.js'
 import { RouteMQError } from '../../support/errors.js'
 import { type SidecarApp, signalOf } from '../app.js'
+import { plainReadFirst } from '../plain-read.js'
 import {
   answers,
   deviceSummarySchema,
@@ -29,6 +30,14 @@ const deviceParams = z.object({ device_id: deviceIdSchema })
 const allowStale = queryBoolean()
   .default(false)
   .describe('While the device cannot answer: its last known value, of quality stale')
+
+export const readQuery = z.object({
+  address: queryInteger(0, 65_535),
+  count: queryInteger(1, 2_000).default(1),
+  register_type: registerType.default('holding'),
+  source: z.enum(['live', 'cache']).default('live').describe('cache falls back to a live read'),
+  allow_stale: allowStale,
+})
 
 const writeBody = z
   .strictObject({
@@ -79,17 +88,12 @@ export function deviceRoutes(app: SidecarApp, { services }: RouteContext): void 
   app.get(
     '/api/devices/:device_id/registers',
     {
+      validatorCompiler: plainReadFirst,
       schema: {
         tags,
         summary: 'Reads registers or coils',
         params: deviceParams,
-        querystring: z.object({
-          address: queryInteger(0, 65_535),
-          count: queryInteger(1, 2_000).default(1),
-          register_type: registerType.default('holding'),
-          source: z.enum(['live', 'cache']).default('live').describe('cache falls back to a live read'),
-          allow_stale: allowStale,
-        }),
+        querystring: readQuery,
         response: answers({ 200: registersSchema }, FIELD_PROBLEMS),
       },
     },
