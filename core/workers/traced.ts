@@ -62,7 +62,8 @@ export function tracedPublisher<P extends CallingPublisher & { readonly protocol
         attributes: { 'messaging.system': 'mqtt', 'messaging.destination.name': topic },
       }
       return inSpan(tracing, start, (span) => {
-        const userProperties = withTrace(undefined, span.context)?.userProperties
+        const given = options?.userProperties
+        const userProperties = withTrace(given && { userProperties: given }, span.context)?.userProperties
         const how: CallOptions = { ...options, ...(userProperties === undefined ? {} : { userProperties }) }
         return link.call(topic, payload, how)
       })

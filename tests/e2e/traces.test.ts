@@ -70,6 +70,24 @@ const SECRETS = {
   MQTT_PASSWORD: 'planted-mqtt-password-0005',
 }
 
+/** What a handler sends on by itself: one message, and one call that another route answers. */
+const RELAY = `import { Router } from 'routemq'
+
+const router = new Router()
+const shared = { qos: 1, shared: true, reply: true } as const
+router.on(
+  'relay/{id}/start',
+  async (ctx) => {
+    const { id } = ctx.params
+    await ctx.publish(\`relay/\${id}/told\`, { hop: 1 }, { qos: 1, properties: { userProperties: { line: '3' } } })
+    return ctx.call(\`relay/\${id}/asked\`, { hop: 2 }, { timeout: 30_000, userProperties: { line: '3' } })
+  },
+  { name: 'relay.start', ...shared },
+)
+router.on('relay/{id}/asked', () => ({ pong: true }), { name: 'relay.asked', ...shared })
+export default router
+`
+
 describe('traces, request ids and log files of a running product', () => {
   let broker: Mosquitto | undefined
   let receiving: Awaited<ReturnType<typeof receiver>>
@@ -123,7 +141,7 @@ describe('traces, request ids and log files of a running product', () => {
     if (!needsMosquitto(t as never)) return
     broker = await startMosquitto()
     receiving = await receiver()
-    project = makeProject()
+    project = makeProject({ 'routers/relay.ts': RELAY })
     product = await Product.start(project.root, {
       env: {
         ...SECRETS,
@@ -175,6 +193,33 @@ describe('traces, request ids and log files of a running product', () => {
     assert.match(field.process, /\/gateway$/)
     assert.equal(answer.properties?.userProperties?.traceparent, `00-${TRACE}-${attempt.spanId}-01`)
     assert.equal(receiving.spans.filter(({ traceId }) => traceId === TRACE).length, 2, 'one span each')
+  })
+
+  test('what a handler publishes and calls carries its span on, beside the properties that it gave', async () => {
+    const trace = TRACE.replace('4bf9', 'bbbb')
+    const heard = new Map<string, IPublishPacket>()
+    const listener = await mqtt.connectAsync(broker!.url, { protocolVersion: 5, username: 'anyone' })
+    try {
+      await listener.subscribeAsync(['relay/7/told', 'relay/7/asked'], { qos: 1 })
+      listener.on('message', (topic, _payload, packet) => void heard.set(topic, packet))
+      const answer = await command('relay/7/start', {}, { traceparent: `00-${trace}-${CALLER}-01` })
+      assert.deepEqual(JSON.parse(String(answer.payload)), { pong: true })
+      const of = (name: string) => receiving.spans.find((span) => span.name === name && span.traceId === trace)
+      const started = await until(() => of('relay.start process'), 'the span of the handler')
+      const call = await until(() => of('mqtt call'), 'the span of the call')
+      const asked = await until(() => of('relay.asked process'), 'the span of the route that was called')
+      const parents = [started, call, asked].map(({ parentSpanId }) => parentSpanId)
+      assert.deepEqual(parents, [CALLER, started.spanId, call.spanId])
+      const properties = async (topic: string) => {
+        const packet = await until(() => heard.get(topic), `a message on ${topic}`)
+        return { ...packet.properties?.userProperties }
+      }
+      assert.deepEqual(await properties('relay/7/told'), { traceparent: `00-${trace}-${started.spanId}-01`, line: '3' })
+      assert.deepEqual(await properties('relay/7/asked'), { traceparent: `00-${trace}-${call.spanId}-01`, line: '3' })
+      assert.equal(answer.properties?.userProperties?.traceparent, `00-${trace}-${started.spanId}-01`)
+    } finally {
+      await listener.endAsync()
+    }
   })
 
   test('HTTP: the request is a child of the traceparent header, the field request a child of the request; the id comes back', async () => {
