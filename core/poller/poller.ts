@@ -4,7 +4,7 @@ import type { PollPort } from '../modbus/field-polling.js'
 import type { PlannedBlock } from '../modbus/planner/plan-device.js'
 import type { ValueMessage, ValuePublisher } from '../mqtt/message.js'
 import type { Logger } from '../observability/logger.js'
-import { type Clock, systemClock } from '../support/clock.js'
+import { type Clock, sleep, systemClock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
 import { Alarms } from './alarms.js'
 import { Availability } from './availability.js'
@@ -65,6 +65,8 @@ interface Entry {
 }
 
 const WARN_LOAD = 0.8
+/** What was asked for before a stop may be answered for so long. */
+const LAST_READS_MS = 500
 /** Steps of the golden ratio spread any number of phases evenly, and those already given never move. */
 const GOLDEN = 0.618_033_988_749_895
 
@@ -85,6 +87,8 @@ export class Poller {
   readonly #availability: Availability
   readonly #entries = new Map<string, Entry>()
   readonly #phases = new Map<string, number>()
+  #isStopping = false
+  /** Cuts off what is still being read. */
   readonly #stopped = new AbortController()
   /** Samples on their way into the sink. */
   readonly #keeping = new Set<Promise<void>>()
@@ -109,18 +113,25 @@ export class Poller {
   }
 
   start(): void {
-    if (this.#origin !== undefined || this.#stopped.signal.aborted) return
+    if (this.#origin !== undefined || this.#isStopping) return
     this.#origin = this.#clock.monotonic()
     this.#availability.start()
     for (const entry of this.#entries.values()) this.#run(entry)
   }
 
-  /** Ends the grid and waits until the sink has what was read; reads under way are not waited for and lead to nothing. */
+  /**
+   * Ends the grid. What is on the wire may still be answered and kept; what is not there after half a second is cut off and
+   * leads to nothing. Resolves when the sink has what was read.
+   */
   async stop(): Promise<void> {
-    if (this.#stopped.signal.aborted) return
-    this.#stopped.abort(new RouteMQError('SHUTTING_DOWN', 'The poller is being stopped'))
+    if (this.#isStopping) return
+    this.#isStopping = true
     const isRunning = this.#origin !== undefined
-    for (const entry of this.#entries.values()) void entry.grid?.stop()
+    const slots = Promise.all([...this.#entries.values()].map((entry) => entry.grid?.stop()))
+    const cutOff = new AbortController()
+    await Promise.race([slots, sleep(LAST_READS_MS, cutOff.signal, this.#clock).catch(() => {})])
+    cutOff.abort()
+    this.#stopped.abort(new RouteMQError('SHUTTING_DOWN', 'The poller is being stopped'))
     await Promise.all(this.#keeping)
     if (isRunning) this.#availability.stop()
   }
@@ -197,7 +208,7 @@ export class Poller {
     const targets = this.targets()
     const buses = new Set(targets.flatMap((target) => this.#options.field.busOf(target.device_id) ?? []))
     return {
-      running: this.#origin !== undefined && !this.#stopped.signal.aborted,
+      running: this.#origin !== undefined && !this.#isStopping,
       targets: targets.length,
       groups: [...this.#entries.values()].map(({ deviceId, intervalMs, phaseMs, group, lastSlot }) => ({
         device_id: deviceId,
@@ -258,7 +269,7 @@ export class Poller {
   }
 
   #run(entry: Entry): void {
-    if (this.#stopped.signal.aborted) return
+    if (this.#isStopping) return
     entry.grid = new Grid({
       clock: this.#clock,
       alarms: this.#alarms,

@@ -159,6 +159,40 @@ test('a device that falls silent: its points turn bad once, it is asked rarely, 
   await p.close()
 })
 
+test('a stop keeps the answer to what was asked before it, and waits for no device that says nothing', async () => {
+  const points = [{ name: 'p', address: 0 }]
+  const p = await openPoller({ port: 0, units }, { unit1: { points } }, [{ device_id: 'unit1', address: 0 }])
+  let asked = 0
+  const request = new Promise<void>((resolve) => {
+    p.plant.faults.choose(() => {
+      asked += 1
+      resolve()
+      return { kind: 'delay', ms: 100 }
+    })
+  })
+  p.poller.start()
+  await request
+  await p.poller.stop()
+  assert.equal(p.samples.length, asked, 'each read that the device answered')
+  await p.close()
+
+  // Its poll would end after a second.
+  const silent = await openPoller({ port: 0, units }, { unit1: { points } }, [
+    { device_id: 'unit1', address: 0, interval_ms: 4_000 },
+  ])
+  const unanswered = new Promise<void>((resolve) => {
+    silent.plant.faults.choose(() => {
+      resolve()
+      return { kind: 'silence' }
+    })
+  })
+  silent.poller.start()
+  await unanswered
+  await silent.poller.stop()
+  assert.equal(silent.samples.length, 0)
+  await silent.close()
+})
+
 test('a bus that is away: one event, bad values once, polling again when it is back', async () => {
   const p = await openPoller({ port: 0, units }, { unit1: { points: [{ name: 'p', address: 0 }] } }, [
     { device_id: 'unit1', address: 0 },
