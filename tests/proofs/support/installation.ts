@@ -145,7 +145,8 @@ export class Installation {
 
   async #remove(): Promise<void> {
     try {
-      const pids = await this.workers().catch(() => [])
+      // Without worker processes there are none to ask about.
+      const pids = this.#workers === 0 ? [] : await this.workers().catch(() => [])
       await this.#product?.stop()
       // What a failed test left of it.
       for (const { pid } of pids) if (pid !== undefined && isAlive(pid)) process.kill(pid, 'SIGKILL')
