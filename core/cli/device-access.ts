@@ -11,7 +11,7 @@ import { silentLogger } from '../observability/logger.js'
 import { systemClock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
 import type { CliContext } from './context.js'
-import { RunningProduct } from './running-product.js'
+import { LONG_MS, RunningProduct } from './running-product.js'
 import { openStore } from './store-session.js'
 
 /** The refusal of what only the owner of a bus can do and the sidecar does not carry. */
@@ -55,16 +55,16 @@ function throughProduct(product: RunningProduct): DeviceAccess {
       case 'read': {
         const { register_type, address, count, source = 'live' } = request
         const query = new URLSearchParams({ register_type, address: String(address), count: String(count), source })
-        return product.call('GET', `${base}/registers?${query}`)
+        return product.call('GET', `${base}/registers?${query}`, undefined, LONG_MS)
       }
       case 'read_points': {
         const query = new URLSearchParams({ points: request.points.join(','), source: request.source ?? 'live' })
-        return product.call('GET', `${base}/points?${query}`)
+        return product.call('GET', `${base}/points?${query}`, undefined, LONG_MS)
       }
       case 'identify':
-        return product.call('GET', `${base}/identity`)
+        return product.call('GET', `${base}/identity`, undefined, LONG_MS)
       case 'write':
-        return product.call<Written>('POST', `${base}/write`, { items: request.items }).then(finished)
+        return product.call<Written>('POST', `${base}/write`, { items: request.items }, LONG_MS).then(finished)
       default:
         request satisfies never
         return Promise.reject(new Error(`unknown operation ${String((request as { op: unknown }).op)}`))

@@ -4,7 +4,17 @@ import { readRunFile } from '../kernel/run-file.js'
 import { ERROR_CODES, type ErrorCode } from '../support/error-codes.js'
 import { RouteMQError } from '../support/errors.js'
 
-const TIMEOUT_MS = 30_000
+const LIMIT_MS = 30_000
+/** What devices and workers take their time for: a device may have 300 s for an answer, and restarts go in turn. */
+export const LONG_MS = 600_000
+/** Failures of a connection that was never made: nothing was sent. */
+const NEVER_MADE: ReadonlySet<unknown> = new Set([
+  'ECONNREFUSED',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENOENT',
+  'UND_ERR_CONNECT_TIMEOUT',
+])
 
 /** The product that runs in a folder, as commands talk to it: through its sidecar, with the token of `run.json`. */
 export class RunningProduct {
@@ -30,12 +40,20 @@ export class RunningProduct {
   /**
    * One call of the sidecar; its answer, parsed. A problem document becomes the error it names.
    *
-   * @throws NOT_RUNNING where the sidecar is off or does not answer.
+   * @param limitMs how long the answer may take, 30 s by default
+   * @throws NOT_RUNNING where the sidecar is off or does not answer, WRITE_OUTCOME_UNKNOWN where it was asked for a change
+   * and its answer was lost.
    */
-  async call<T>(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown): Promise<T> {
+  async call<T>(
+    method: 'GET' | 'POST' | 'PUT' | 'DELETE',
+    path: string,
+    body?: unknown,
+    limitMs: number = LIMIT_MS,
+  ): Promise<T> {
     const { http, pid } = this.run
     if (http === null) throw new RouteMQError('NOT_RUNNING', `The sidecar of process ${pid} is switched off.`)
     let response: Response
+    let text: string
     try {
       response = await fetch(http.url + path, {
         method,
@@ -44,12 +62,21 @@ export class RunningProduct {
           ...(body === undefined ? {} : { 'content-type': 'application/json' }),
         },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-        signal: AbortSignal.timeout(TIMEOUT_MS),
+        signal: AbortSignal.timeout(limitMs),
       })
+      text = await response.text()
     } catch (cause) {
-      throw new RouteMQError('NOT_RUNNING', `The sidecar at ${http.url} does not answer.`, { cause })
+      const { code } = ((cause as Error).cause ?? {}) as { code?: unknown }
+      if (method === 'GET' || NEVER_MADE.has(code)) {
+        throw new RouteMQError('NOT_RUNNING', `The sidecar at ${http.url} does not answer.`, { cause })
+      }
+      const what = `${method} ${path.split('?')[0]}`
+      throw new RouteMQError(
+        'WRITE_OUTCOME_UNKNOWN',
+        `The sidecar at ${http.url} was asked for ${what}, and its answer was lost: it may have been done or not.`,
+        { cause },
+      )
     }
-    const text = await response.text()
     if (response.ok) return (text === '' ? undefined : JSON.parse(text)) as T
     throw problem(text, response.status, `${method} ${path}`)
   }

@@ -27,6 +27,7 @@ import type { Closers } from './closers.js'
 import type { App, PlantDefinition } from './create-app.js'
 import type { Crew } from './crew.js'
 import { placeVirtual, startDemoPlant } from './demo-plant.js'
+import { busReadings, deviceReadings } from './field-readings.js'
 import { healthOf } from './health.js'
 import { LastKnown } from './last-known.js'
 import { liveCredentials } from './live-credentials.js'
@@ -150,6 +151,8 @@ export async function assemble(options: AssemblyOptions): Promise<Product> {
   const metrics = new Metrics({ process: 'gateway' })
   closers.add('metrics', async () => metrics.stop())
   metrics.stats('modbus', () => [{ labels: {}, stats: field.metrics().modbus }])
+  metrics.stats('bus', busReadings(field))
+  metrics.stats('devices', deviceReadings(field))
   metrics.stats('cache', () => [{ labels: {}, stats: field.metrics().cache }])
   metrics.stats('polling', () => [{ labels: {}, stats: poller.metrics() }])
   metrics.stats('link', () => [{ labels: {}, stats: link.stats() }])

@@ -1,6 +1,6 @@
 import { integerArgument } from '../parse-arguments.js'
 import type { Registry } from '../program.js'
-import { RunningProduct } from '../running-product.js'
+import { LONG_MS, RunningProduct } from '../running-product.js'
 import { table } from '../table.js'
 
 interface WorkerRow {
@@ -37,7 +37,8 @@ export function registerWorker({ program, action }: Registry): void {
     .action((name?: string) =>
       action(async ({ root, out }, json) => {
         const body = name === undefined ? {} : { name }
-        out(show(await RunningProduct.need(root).call<WorkerRow[]>('POST', '/api/admin/workers/restart', body), json))
+        const product = RunningProduct.need(root)
+        out(show(await product.call<WorkerRow[]>('POST', '/api/admin/workers/restart', body, LONG_MS), json))
         return 0
       }),
     )
@@ -47,9 +48,8 @@ export function registerWorker({ program, action }: Registry): void {
     .argument('<slots>', '1 to 64', integerArgument(1, 64))
     .action((slots: number) =>
       action(async ({ root, out }, json) => {
-        out(
-          show(await RunningProduct.need(root).call<WorkerRow[]>('POST', '/api/admin/workers/scale', { slots }), json),
-        )
+        const product = RunningProduct.need(root)
+        out(show(await product.call<WorkerRow[]>('POST', '/api/admin/workers/scale', { slots }, LONG_MS), json))
         return 0
       }),
     )

@@ -62,6 +62,31 @@ test('commands call the sidecar with the token of run.json', async (t) => {
   )
 })
 
+test('a change whose answer is lost is told as one that may have been made, a look as one without an answer', async (t) => {
+  let asked = 0
+  // Takes the whole request and goes away, as a product that is killed does.
+  const server = createServer((request, response) => {
+    request.resume().on('end', () => {
+      asked += 1
+      response.destroy()
+    })
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const run = { pid: process.pid, version: '1', mode: 'demo', broker: { url: 'mqtt://x' }, http: { url, token: 'tok' } }
+  const root = folder(t, { '.routemq/run.json': JSON.stringify(run) })
+  const write = await command(root, ['device:write', 'a', '10', '42'])
+  assert.deepEqual([write.code, asked], [EXIT.unknown, 1])
+  assert.match(write.err, /WRITE_OUTCOME_UNKNOWN.*POST \/api\/devices\/a\/write/)
+  assert.equal((await command(root, ['dead:forget', 'd1'])).code, EXIT.unknown)
+  const look = await command(root, ['device:read', 'a', '10'])
+  assert.deepEqual([look.code, asked], [EXIT.notRunning, 3])
+  server.close().closeAllConnections()
+  await once(server, 'close')
+  const unsent = await command(root, ['device:write', 'a', '10', '42'])
+  assert.deepEqual([unsent.code, asked], [EXIT.notRunning, 3])
+})
+
 test('device:read and device:write go through the product', async (t) => {
   const { root, calls } = await product(t, (line) =>
     line.includes('/points?')

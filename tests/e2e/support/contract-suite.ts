@@ -359,8 +359,9 @@ export default defineDevices({
       assert.equal((await listed('/api/admin/polling')).length, 4)
       assert.equal((await listed('/api/admin/polling/device/meter-1')).length, 3)
       assert.equal((await ok(rest.get(`/api/admin/polling/${id}`))).count, 4)
-      const changed = await ok(rest.send('PUT', `/api/admin/polling/${id}`, { interval_ms: 100 }))
-      assert.deepEqual([changed.interval_ms, changed.count], [100, 4])
+      // Not less: on a machine with much else to do the bus would seem too slow for it.
+      const changed = await ok(rest.send('PUT', `/api/admin/polling/${id}`, { interval_ms: 1_000 }))
+      assert.deepEqual([changed.interval_ms, changed.count], [1_000, 4])
       await ok(rest.send('DELETE', `/api/admin/polling/${id}`), 204)
       assert.ok((await listed('/api/admin/polling')).includes(id))
       assert.ok(!(await listed('/api/admin/polling/active')).includes(id))
