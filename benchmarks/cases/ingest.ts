@@ -15,7 +15,9 @@ import { type Benchmark, type BenchOptions, type Figure, median, type Ratio } fr
 
 const DEVICES = 100
 const POINTS = 10
+/** Rows of a batch of ingest, and of one where they have piled up. */
 const BATCH = 2_000
+const PILED = 8_000
 const PG = process.env.BENCH_POSTGRES ?? 'postgres://postgres@127.0.0.1:5432'
 const COLUMNS = 'series_id, time_us, source_id, sequence, value, text_value, kind, quality, reason'
 
@@ -130,9 +132,30 @@ async function sqlite(rows: number, rounds: number) {
   const options = { logger: silentLogger, instance: 'bench' }
   const open = (file: string) => openDatabase({ kind: 'sqlite', file: join(dir, file) }, options) as Promise<Store>
   const store = await open('ingest.db')
+  // Ingest takes more at once where readings pile up, as here: also against transactions of that size.
+  const bare = [await bareLoop(open, dir, BATCH), await bareLoop(open, dir, PILED)]
+  const costs: Cost[] = []
+  for (let run = 0; run < rounds; run += 1) {
+    const offered = samples(rows, run)
+    costs.push(await cost(() => throughIngest(store, offered, `run${run}`)))
+    for (const loop of bare) await loop.round(rows, run)
+  }
+  for (const { close } of bare) close()
+  await store.close()
+  await rm(dir, { recursive: true })
+  return judge(
+    'SQLite',
+    rows,
+    costs,
+    bare.map(({ size, costs }) => ({ label: `bare transactions of ${size}`, costs, target: 0.8 })),
+  )
+}
+
+async function bareLoop(open: (file: string) => Promise<Store>, dir: string, size: number) {
+  const file = `bare-${size}.db`
   // Made by the product, so that page size and schema are the same.
-  await (await open('bare.db')).close()
-  const database = new Database(join(dir, 'bare.db'))
+  await (await open(file)).close()
+  const database = new Database(join(dir, file))
   for (const pragma of [
     'journal_mode = wal',
     'synchronous = normal',
@@ -147,20 +170,16 @@ async function sqlite(rows: number, rounds: number) {
   const transaction = database.transaction((batch: readonly Row[]) => {
     for (const row of batch) statement.run(...row)
   })
-  const costs = { ingest: [] as Cost[], bare: [] as Cost[] }
-  for (let run = 0; run < rounds; run += 1) {
-    const offered = samples(rows, run)
-    costs.ingest.push(await cost(() => throughIngest(store, offered, `run${run}`)))
-    const bare = tuples(rows, run)
-    const inBatches = () => {
-      for (const batch of batches(bare, BATCH)) transaction(batch)
-    }
-    costs.bare.push(await cost(inBatches))
+  const costs: Cost[] = []
+  return {
+    size,
+    costs,
+    async round(rows: number, run: number) {
+      const parts = batches(tuples(rows, run), size)
+      costs.push(await cost(() => parts.forEach(transaction)))
+    },
+    close: () => database.close(),
   }
-  database.close()
-  await store.close()
-  await rm(dir, { recursive: true })
-  return judge('SQLite', rows, costs.ingest, [{ label: 'bare transactions', costs: costs.bare, target: 0.8 }])
 }
 
 async function postgres(rows: number, rounds: number) {
