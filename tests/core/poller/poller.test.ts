@@ -176,8 +176,7 @@ test('a stop keeps the answer to what was asked before it, and waits for no devi
   assert.equal(p.samples.length, asked, 'each read that the device answered')
   await p.close()
 
-  // Its poll would end after a second.
-  const silent = await openPoller({ port: 0, units }, { unit1: { points } }, [
+  const silent = await openPoller({ port: 0, units }, { unit1: { points, poll_timeout_ms: 2_000 } }, [
     { device_id: 'unit1', address: 0, interval_ms: 4_000 },
   ])
   const unanswered = new Promise<void>((resolve) => {
