@@ -1,30 +1,28 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import { needsMosquitto, startMosquitto } from '../core/mqtt/kit.js'
 import { Answers } from './support/answers.js'
 import { Installation } from './support/installation.js'
 import { commandRouter, Plant } from './support/plant.js'
 import { Publisher } from './support/publisher.js'
-import { FULL, figures, percentile, size } from './support/size.js'
+import { figures, percentile, size } from './support/size.js'
 import { until } from './support/waiting.js'
 
-const COMMANDS = size(240, 1_000)
+const COMMANDS = size(300, 1_000)
 /** What a machine that is busy with something else still keeps up with: behind a queue there is nothing to compare. */
-const PER_SECOND = size(40, 100)
+const PER_SECOND = size(30, 100)
 const DEVICES = 10
-/** Pairs of a round with all devices and a round with one silent. One good pair is enough: what else the machine does disturbs one round or the other. */
-const PAIRS = size(1, 3)
+/** One good round is enough: another device is silent in each. */
+const ROUNDS = 3
 const ALLOWED_RATIO = 2
 /** Below this a 99th percentile is the machine's and not the product's. */
-const FLOOR_MS = 100
-/** Time limit of a request to a silent device. */
-const TIMEOUT_MS = 1_000
+const FLOOR_MS = 50
 const OTHERS = size(2_000, 12_000)
 const RETRIED_MS = size(10_000, 30_000)
 const ALLOWED_RATE = 0.9
 
-test('one of ten devices is silent: the other nine are all driven, and their answers come as before', async (t) => {
-  if (!needsMosquitto(t)) return
+/** An installation with ten devices and a broker of its own, and what its senders see. */
+async function site(t: TestContext) {
   const mosquitto = await startMosquitto()
   t.after(() => mosquitto.stop())
   const plant = await Plant.start(t, DEVICES)
@@ -57,50 +55,55 @@ test('one of ten devices is silent: the other nine are all driven, and their ans
     await until(
       'all are answered',
       () => answers.size === first + COMMANDS,
-      90_000,
+      120_000,
       () => JSON.stringify(answers.outcomes()),
     )
     first += COMMANDS
     return [...sentAt].flatMap(([id, at]) => (deviceOf(id) < silent ? [] : [answers.at.get(id)! - at]))
   }
-  await round(0)
+  return { plant, answers, round }
+}
+
+/**
+ * Judged against a second installation that gets the same commands at the same moments and whose devices all answer:
+ * whatever else the machine does slows both.
+ */
+test('one of ten devices is silent: the other nine are all driven, and their answers come as where none is', async (t) => {
+  if (!needsMosquitto(t)) return
+  const [disturbed, healthy] = [await site(t), await site(t)]
+  await Promise.all([disturbed.round(0), healthy.round(0)])
   const ratios: number[] = []
-  const latest: number[] = []
-  let silent = 0
   // Another device each time: once its breaker is open, a silent device costs nobody anything.
-  while (silent < PAIRS && Math.min(...ratios, Number.POSITIVE_INFINITY) > ALLOWED_RATIO) {
-    const before = await round(silent)
-    plant.devices[silent]!.faults.set('*', { kind: 'deaf' })
-    silent += 1
-    const during = await round(silent)
-    const [p99Before, p99During] = [percentile(before, 0.99), percentile(during, 0.99)]
-    ratios.push(p99During / Math.max(p99Before, FLOOR_MS))
-    latest.push(p99During)
+  while (ratios.length < ROUNDS && !ratios.some((ratio) => ratio <= ALLOWED_RATIO)) {
+    const silent = ratios.length + 1
+    disturbed.plant.devices[silent - 1]!.faults.set('*', { kind: 'deaf' })
+    const [during, beside] = await Promise.all([disturbed.round(silent), healthy.round(silent)])
+    const [p99During, p99Beside] = [percentile(during, 0.99), percentile(beside, 0.99)]
+    ratios.push(p99During / Math.max(p99Beside, FLOOR_MS))
     figures('one device of ten silent, 3.1.1, one worker', {
       commands: COMMANDS,
-      'p99 before, ms': p99Before,
-      'p99 during, ms': p99During,
-      'p50 before, ms': percentile(before, 0.5),
-      'p50 during, ms': percentile(during, 0.5),
+      'p99 with a silent one, ms': p99During,
+      'p99 without, at the same time, ms': p99Beside,
+      'p50 with a silent one, ms': percentile(during, 0.5),
+      'p50 without, ms': percentile(beside, 0.5),
       'floor, ms': FLOOR_MS,
       ratio: ratios.at(-1)!,
-      outcomes: JSON.stringify(answers.outcomes()),
+      outcomes: JSON.stringify(disturbed.answers.outcomes()),
     })
   }
-  if (FULL) assert.ok(Math.min(...ratios) <= ALLOWED_RATIO, `the 99th percentile of the others: ${ratios.join(', ')}`)
-  // Builds share a machine: there it shows only that the others do not wait for one time-out after the other.
-  else assert.ok(latest[0]! < ((COMMANDS / DEVICES) * TIMEOUT_MS) / 2, `${latest[0]} ms`)
+  const { plant, answers } = disturbed
   const driven = plant.numbers()
-  const nine = [...answers.byId].filter(([id]) => deviceOf(id) >= silent)
+  const others = [...answers.byId].filter(([id]) => deviceOf(id) >= ratios.length)
   assert.deepEqual(
-    nine.filter(([, [outcome]]) => outcome !== 'ok'),
+    others.filter(([, [outcome]]) => outcome !== 'ok'),
     [],
   )
-  for (const [id] of nine) assert.equal(driven.get(Number(id.slice(1))), 1, id)
+  for (const [id] of others) assert.equal(driven.get(Number(id.slice(1))), 1, id)
   assert.deepEqual(
     [...driven.values()].filter((count) => count > 1),
     [],
   )
+  assert.ok(Math.min(...ratios) <= ALLOWED_RATIO, `the 99th percentile of the others: ${ratios.join(', ')}`)
 })
 
 const deviceOf = (id: string) => Number(id.slice(1)) % DEVICES
