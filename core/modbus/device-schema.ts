@@ -3,7 +3,7 @@ import { RouteMQError } from '../support/errors.js'
 import { resolvePoint } from './codec/point-codec.js'
 import type { DeviceInput, DeviceRecord } from './device-record.js'
 import { REGISTER_TYPES } from './field.js'
-import { plainText } from './plain-text.js'
+import { isWellFormed, plainText } from './plain-text.js'
 import { POINT_TYPES, type PointDefinition } from './point.js'
 import { profileUseSchema } from './profile-use.js'
 
@@ -18,6 +18,7 @@ export const deviceIdSchema = z
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
   .regex(/^[^/+#\u0000-\u001f\u007f-\u009f]+$/, 'must not contain "/", "+", "#" or control characters')
   .refine((id) => id.trim() === id, 'must not begin or end with a space')
+  .refine(isWellFormed, 'must be whole characters')
   .refine((id) => !RESERVED.has(id), 'is a word of the REST paths; choose another')
 
 const registerType = z.enum(REGISTER_TYPES)
@@ -30,7 +31,8 @@ export const pointSchema = z.strictObject({
     .min(1)
     .max(100)
     // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
-    .regex(/^[^/+#\u0000-\u001f\u007f-\u009f]+$/, 'must not contain "/", "+", "#" or control characters'),
+    .regex(/^[^/+#\u0000-\u001f\u007f-\u009f]+$/, 'must not contain "/", "+", "#" or control characters')
+    .refine(isWellFormed, 'must be whole characters'),
   register_type: registerType.optional(),
   address: pduAddress,
   type: z.enum(POINT_TYPES).optional(),
