@@ -20,7 +20,7 @@ const ENDS = {
   loop: 'for (;;);',
 }
 
-function router(end: string, options: string): string {
+function router(end: string, options: string, attempts = ATTEMPTS): string {
   return `
 import { Router } from 'routemq'
 import { saw, sleep } from '../app/saw.js'
@@ -33,7 +33,7 @@ router.on('work/{key}/{n:int}', async (ctx) => {
     ${end}
   }
   saw(ctx.params.key + ' ' + ctx.params.n)
-}, { name: 'work', qos: 1, attempts: ${ATTEMPTS}, ${options} })
+}, { name: 'work', qos: 1, attempts: ${attempts}, ${options} })
 export default router
 `
 }
@@ -121,4 +121,38 @@ for (const [title, end] of Object.entries(ENDS)) {
 test('the same on an ordered route, where it is parked before it ends its process', async (t) => {
   if (!needsMosquitto(t)) return
   await poisoned(t, 'parked', 'await sleep(400); process.exit(7)', "orderBy: 'key'", { MQTT_ACK_HOLD: '100' })
+})
+
+test('a gateway that is killed in between does not begin the count of deaths anew', async (t) => {
+  if (!needsMosquitto(t)) return
+  const mosquitto = await startMosquitto()
+  t.after(() => mosquitto.stop())
+  const attempts = 4
+  const installation = await Installation.start(t, {
+    brokerUrl: mosquitto.url,
+    router: router('process.exit(7)', 'shared: true', attempts),
+    workers: 1,
+    env: { LOG_LEVEL: 'error' },
+  })
+  const publisher = await Publisher.connect(mosquitto.url)
+  t.after(() => publisher.close())
+  const runs = () => installation.witness.lines().filter((line) => line === 'poison').length
+  const hint = () => explain(installation)
+  await publisher.publish({ topic: 'work/poison/1', payload: {} })
+  await until('it has run three times', () => runs() >= 3, LIMIT_MS, hint)
+  await installation.killGateway()
+  const before = runs()
+  await installation.up()
+  const dead = async () => {
+    const response = await installation.product.fetch('/api/admin/dead').catch(() => undefined)
+    return ((await response?.json()) ?? []) as Letter[]
+  }
+  await until('it is a dead letter', async () => (await dead()).length > 0, LIMIT_MS, hint)
+  figures('poison over a killed gateway', { attempts, 'run before the kill': before, 'run in all': runs() })
+  assert.deepEqual(
+    (await dead()).map(({ topic, attempts, error }) => [topic, attempts, error.code]),
+    [['work/poison/1', attempts, 'WORKER_DIED']],
+  )
+  // The first death has no name, and the run that the kill of the gateway ended counts for nobody.
+  assert.ok(runs() <= attempts + 2, `${runs()} runs`)
 })

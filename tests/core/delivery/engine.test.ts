@@ -619,3 +619,36 @@ test('a parked message keeps no more in memory than its own bytes', async () => 
   assert.equal(unparked?.buffer.byteLength, 7)
   await engine.stop()
 })
+
+test('where the engine itself breaks over a message, that is a dead letter, and the next of its key has its turn', async () => {
+  const seen: number[] = []
+  const store = new KeepingStore()
+  const watch = {
+    begin: () => Promise.reject(new Error('a defect')),
+    end: async () => {},
+    bury: async () => {},
+  }
+  const { send, engine, outgoing } = bench(
+    (router) =>
+      router.on(
+        'k/{key}',
+        ({ payload }) => {
+          seen.push((payload as { n: number }).n)
+        },
+        { orderBy: 'key', reply: true },
+      ),
+    { store, watch },
+  )
+  const broken = send('k/a', { n: 1 }, { dup: true })
+  await Promise.all([broken, send('k/a', { n: 2 }), send('k/a', { n: 3 })])
+  assert.deepEqual(seen, [2, 3])
+  assert.deepEqual(
+    store.inner.letters.map(({ topic, error, payload }) => [topic, error.code, payload]),
+    [['k/a', 'INTERNAL', Buffer.from('{"n":1}').toString('base64')]],
+  )
+  assert.deepEqual(
+    (outgoing.on('k/a/response') as { error: { code: string } }[]).map(({ error }) => error.code),
+    ['INTERNAL'],
+  )
+  await engine.stop()
+})
