@@ -1,5 +1,4 @@
-import { readdir, rename, rm, stat } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { rename, rm, stat } from 'node:fs/promises'
 import { type Dialect, Kysely, MysqlDialect, PostgresDialect, sql } from 'kysely'
 import type { DatabaseConfig } from '../config/config.js'
 import type { Clock } from '../support/clock.js'
@@ -25,6 +24,7 @@ import { ParkedRepository } from './repositories/parked.js'
 import { Revision } from './repositories/revision.js'
 import { TargetRepository } from './repositories/targets.js'
 import { SqliteThread } from './sqlite/client.js'
+import { pruneCopies } from './sqlite/copies.js'
 import { sqliteDialect } from './sqlite/dialect.js'
 import type { MigrationReport, MigrationStatus, Store, StoreState, StoreTransaction } from './store.js'
 import { type FrameworkTables, OF_THIS_DATABASE } from './tables.js'
@@ -33,8 +33,6 @@ import { reasonOf, watchedDialect } from './watched-dialect.js'
 type ServerConfig = Exclude<DatabaseConfig, { kind: 'none' }>
 type Options = OpenOptions & { readonly clock: Clock }
 
-/** Copies that are kept of an SQLite file from before its migrations. */
-const COPIES = 3
 /** Connections to a server that read history, beside those of the pool. */
 const READERS = 2
 /** What is written to see whether a disk has room. */
@@ -62,6 +60,8 @@ export class SqlStore implements Store {
   readonly #reader: { readonly kysely: Kysely<unknown>; readonly thread?: SqliteThread } | undefined
   readonly #listeners = new Set<(state: StoreState) => void>()
   #state: StoreState = { name: 'disconnected', reason: 'not tried yet' }
+  /** Of the file that is open; undefined before it is. */
+  #inode: number | undefined
   #checking: Promise<void> | undefined
   #cancelCheck: (() => void) | undefined
   #closing: Promise<void> | undefined
@@ -212,7 +212,9 @@ export class SqlStore implements Store {
   }
 
   async #connect(): Promise<void> {
+    await this.#followFile()
     await this.ping()
+    this.#inode ??= await this.#inodeNow()
     // Again after each absence: what comes back may be a restored copy, or have been migrated by a newer version.
     if (this.#state.name !== 'ok' && this.#options.migrate !== false) {
       const { framework, app, copy } = await this.migrate()
@@ -222,6 +224,23 @@ export class SqlStore implements Store {
     }
     if (this.#state.name === 'error' && this.#options.migrate !== false) await this.#tryWriting()
     this.#become({ name: 'ok' })
+  }
+
+  /** What is written to a file that was removed or replaced goes nowhere, and nothing fails: it must be looked at. */
+  async #followFile(): Promise<void> {
+    if (this.#inode === undefined || this.#inode === (await this.#inodeNow())) return
+    this.#options.logger.error({ database: this.address }, 'The file was removed or replaced while it was open')
+    this.#become({ name: 'disconnected', reason: 'its file was removed or replaced' })
+    this.#inode = undefined
+    await Promise.all([this.#thread?.restart(), this.#reader?.thread?.restart()])
+  }
+
+  async #inodeNow(): Promise<number | undefined> {
+    if (this.#file === undefined || this.#file === ':memory:') return undefined
+    return stat(this.#file).then(
+      ({ ino }) => ino,
+      () => undefined,
+    )
   }
 
   /** Where it cannot be made, a plain table serves as well. */
@@ -273,24 +292,8 @@ export class SqlStore implements Store {
     } finally {
       await rm(unfinished, { force: true })
     }
-    await this.#pruneCopies(this.#file, copy)
+    await pruneCopies(this.#file, copy)
     return copy
-  }
-
-  /** Keeps the newest copies, this one always; those that a restore made are its user's. */
-  async #pruneCopies(file: string, made: string): Promise<void> {
-    const dir = dirname(file)
-    const prefix = `${basename(file)}.before-`
-    const names = (await readdir(dir)).filter(
-      (name) =>
-        name.startsWith(prefix) &&
-        !name.startsWith(`${prefix}restore-`) &&
-        !name.endsWith('.tmp') &&
-        name !== basename(made),
-    )
-    const aged = await Promise.all(names.map(async (name) => ({ name, at: (await stat(join(dir, name))).mtimeMs })))
-    aged.sort((one, other) => other.at - one.at)
-    for (const { name } of aged.slice(COPIES - 1)) await rm(join(dir, name), { force: true })
   }
 
   #trouble(trouble: Trouble, error: unknown): void {

@@ -66,6 +66,7 @@ export class Journal<Entry extends EntryInput> {
       await this.#keep(entry)
     } catch (error) {
       if (this.#unkept.length < UNKEPT) this.#unkept.push(entry)
+      else this.#options.logger.error({ entry, journal: this.#options.name }, 'there is no place left for an entry')
       throw error
     }
   }
@@ -120,7 +121,7 @@ export class Journal<Entry extends EntryInput> {
         const batch = await spool.peek(REPLAY_BATCH)
         const last = batch.at(-1)
         if (last === undefined) break
-        await this.#write(batch.map(({ data }) => JSON.parse(data.toString()) as Entry))
+        await this.#write(batch.flatMap(({ data }) => this.#parse(data)))
         await spool.ack(last.position)
       }
     } catch (error) {
@@ -132,9 +133,21 @@ export class Journal<Entry extends EntryInput> {
     }
   }
 
+  /** One that is none would stand in the way of all that follow for ever: it goes to the log instead. */
+  #parse(data: Buffer): Entry[] {
+    const { logger, name } = this.#options
+    try {
+      return [JSON.parse(data.toString()) as Entry]
+    } catch (error) {
+      logger.error({ error, record: data.toString(), journal: name }, 'a record of the spool is no entry')
+      return []
+    }
+  }
+
   /** Writes them together, or one by one where the database refuses one of them; that one goes to the log instead. */
   async #write(entries: readonly Entry[]): Promise<void> {
     const { write, logger, name } = this.#options
+    if (entries.length === 0) return
     try {
       await write(entries)
     } catch (error) {

@@ -66,9 +66,12 @@ export class SqliteThread {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
-    const starting = this.#worker
-    if (starting === undefined) return
-    const worker = await starting.catch(() => undefined) // it never opened: nothing to close
+    await this.restart()
+  }
+
+  /** Closes the file in an orderly way; the next request opens what is there then. */
+  async restart(): Promise<void> {
+    const worker = await this.#worker?.catch(() => undefined) // it never opened: nothing to close
     if (worker === undefined) return
     await this.#send(worker, { op: 'close' }).catch(() => undefined) // the thread ends either way
     await worker.terminate()

@@ -20,6 +20,12 @@ export const down = (db) => db.schema.dropTable('app_orders').execute()
 const TABLE = 'routemq_migrations'
 const APP_TABLE = 'routemq_app_migrations'
 
+/** A store that looks for its database keeps no process alive: the test must. */
+async function alive<T>(promise: Promise<T>): Promise<T> {
+  const timer = setInterval(() => {}, 1_000)
+  return promise.finally(() => clearInterval(timer))
+}
+
 onEachDatabase((kind) => {
   describe(`migrations on ${kind}`, () => {
     let own: OwnDatabase
@@ -163,10 +169,10 @@ onEachDatabase((kind) => {
       try {
         const away = Promise.race([becomes('disconnected'), becomes('error')])
         await other.drop()
-        await away
+        await alive(away)
         const back = becomes('ok')
         await admin('postgres', `create database ${name}`)
-        await back
+        await alive(back)
         assert.deepEqual(await store.devices.list(), [])
       } finally {
         await store.close()
@@ -253,6 +259,31 @@ test('of the copies before a migration the oldest go, never the one just made no
   }
 })
 
+test('an SQLite file that is removed while it is open is told, and what comes then goes into a new one', async () => {
+  const own = await ownDatabase('sqlite')
+  const { file } = own.config as { file: string }
+  const errors: string[] = []
+  const logger = { ...silentLogger, error: (_: object, sentence?: string) => void errors.push(sentence ?? '') }
+  const store = await openStore(own.config, { logger, checkMs: { there: 20, away: 20 } })
+  const entry = { actor: { kind: 'app', name: 'x' }, action: 'write', outcome: 'ok' } as const
+  try {
+    await store.audit.append([entry])
+    assert.equal((await store.audit.list()).length, 1)
+    const back = new Promise<void>((resolve) => store.onState(({ name }) => name === 'ok' && resolve()))
+    await rm(file)
+    await alive(back)
+    assert.ok(errors.includes('The file was removed or replaced while it was open'), errors.join())
+    await store.audit.append([{ ...entry, action: 'later' }])
+    const other = await openStore(own.config)
+    const seen = async (one: typeof store) => (await one.audit.list()).map(({ action }) => action)
+    assert.deepEqual([await seen(store), await seen(other)], [['later'], ['later']])
+    await other.close()
+  } finally {
+    await store.close()
+    await own.drop()
+  }
+})
+
 test('no database is no store', async () => {
   assert.equal(await openDatabase({ kind: 'none' }, { logger: silentLogger, instance: 'x' }), undefined)
 })
@@ -266,7 +297,7 @@ test('an SQLite file that is not one, and a folder that cannot be, leave a store
   await assert.rejects(store.devices.list(), { code: 'DATABASE_UNAVAILABLE' })
   await rm(file)
   const good = new Promise<void>((resolve) => store.onState(({ name }) => name === 'ok' && resolve()))
-  await good
+  await alive(good)
   assert.deepEqual(await store.devices.list(), [])
   await store.close()
   await writeFile(join(dir, 'plain'), '')

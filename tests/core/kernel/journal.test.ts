@@ -179,3 +179,14 @@ test('what finds no place is kept as soon as there is one, and until then nothin
   await failing.put(entry('c'))
   assert.deepEqual(await subjects(), ['a', 'b', 'c'])
 })
+
+test('a record of the spool that is no entry is told, and stands in nobody’s way', async () => {
+  const told: string[] = []
+  const logger = { ...silentLogger, error: (_: object, sentence?: string) => void told.push(sentence ?? '') }
+  await spool.append([Buffer.from('{"cut'), Buffer.from(JSON.stringify(entry('a')))])
+  const patient = journal({ logger })
+  await patient.replay()
+  assert.deepEqual(await subjects(), ['a'])
+  assert.equal(patient.waiting, 0)
+  assert.deepEqual(told, ['a record of the spool is no entry'])
+})
