@@ -188,6 +188,7 @@ export async function assemble(options: AssemblyOptions): Promise<Product> {
                 mqttConnected: link.state.name === 'connected',
                 devices: field.devices(),
                 standby: leases.standby(),
+                buses: field.gateways(),
                 pollerEnabled: current.poller.enabled,
                 notStoring: storage.notStoring,
                 workers: crew.supervisor === undefined ? undefined : crew.reports(),

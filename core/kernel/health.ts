@@ -10,6 +10,8 @@ export interface HealthFacts {
   readonly devices: readonly Pick<DeviceStatus, 'device_id' | 'state' | 'reason' | 'breaker'>[]
   /** Buses that another installation owns: nothing is wrong with that, but it is said. */
   readonly standby: readonly { readonly bus: string; readonly reason: string }[]
+  /** Buses about which people should know something. */
+  readonly buses: readonly { readonly id: string; readonly notice: string | null }[]
   readonly pollerEnabled: boolean
   /** Why readings are not stored, while they are not. */
   readonly notStoring: string | undefined
@@ -31,6 +33,8 @@ export function healthOf(facts: HealthFacts): HealthReport {
   if (facts.standby.length > 0) {
     details.standby = facts.standby.slice(0, 20).map(({ bus, reason }) => `${bus}: ${reason}`)
   }
+  const notices = facts.buses.flatMap(({ id, notice }) => (notice === null ? [] : [`${id}: ${notice}`]))
+  if (notices.length > 0) details.buses = notices.slice(0, 20)
   if (facts.notStoring !== undefined) details.poller = `readings are not stored: ${facts.notStoring}`
   const workers = workerState(facts, details)
   const away = [database, mqtt, workers].some((state) => state === 'disconnected' || state === 'error')

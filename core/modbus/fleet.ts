@@ -55,6 +55,8 @@ export interface GatewayStatus {
   readonly round_trip_ms: number | null
   /** Whether the line gives back what is sent to it, which is then taken out; null where frames carry ids. */
   readonly echo: EchoState | null
+  /** What people should know about it, by a code and in words. */
+  readonly notice: string | null
 }
 
 interface Line {
@@ -139,7 +141,8 @@ export class Fleet {
         in_flight: bus.inFlight,
         queued: bus.queued,
         round_trip_ms: bus.roundTripMs === undefined ? null : Math.round(bus.roundTripMs * 1_000) / 1_000,
-        echo: bus.echo ?? null,
+        echo: bus.echo?.state ?? null,
+        notice: bus.echo?.notice ?? null,
       }
     })
   }
@@ -266,13 +269,9 @@ export class Fleet {
 
   #echoChanged(id: string, state: EchoState): void {
     const { logger } = this.#options
-    const facts = { bus: id, code: 'LINE_ECHO', echo: state }
-    if (state === 'present') {
-      logger.warn(facts, 'the line gives back what is sent to it; from now on that is taken out of what is heard')
-    } else if (this.#lines.get(id)?.bus.echo === 'present') {
-      const why = 'local_echo is set, but the line gives nothing back: writes of one register or coil end unknown'
-      logger.warn(facts, why)
-    } else logger.debug(facts, 'the line does not give back what is sent to it')
+    const notice = this.#lines.get(id)?.bus.echo?.notice
+    if (notice === undefined) logger.debug({ bus: id, echo: state }, 'what the line gives back is known')
+    else logger.warn({ bus: id, code: 'LINE_ECHO', echo: state }, notice)
   }
 
   #deviceChanged(id: string, state: DeviceState, before: DeviceState): void {

@@ -54,7 +54,7 @@ export async function runStep(step: WriteStep, context: StepContext): Promise<St
 /** True where the answer is the request once more, and nobody knows yet whether the line gives back what is sent. */
 function mayBeEcho({ call }: WriteStep, { bus }: Device): boolean {
   const isMirrored = call.fc === 5 || call.fc === 6 || call.fc === 22
-  return isMirrored && bus.echo === 'unknown' && 'path' in bus.endpoint
+  return isMirrored && bus.echo?.state === 'unknown' && 'path' in bus.endpoint
 }
 
 /**
@@ -76,7 +76,7 @@ async function checkEcho(
     // Its silence or refusal shows the line as well.
     if (!(error instanceof BusError || error instanceof RouteMQError)) throw error
   }
-  if (device.bus.echo !== 'present') return sent
+  if (device.bus.echo?.state !== 'present') return sent
   const why = 'the line gives back what is sent to it, which cannot be told from a confirmation'
   return { outcome: 'unknown', error: unknownOutcome(step, device, why) }
 }

@@ -113,8 +113,8 @@ export class Bus {
   }
 
   /** Whether the line gives back what is sent; undefined where that could not be taken for an answer. */
-  get echo(): EchoState | undefined {
-    return this.broadcasts ? this.#echo.state : undefined
+  get echo(): LineEcho | undefined {
+    return this.broadcasts ? this.#echo : undefined
   }
 
   configure(settings: BusSettings): void {

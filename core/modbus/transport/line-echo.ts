@@ -19,6 +19,18 @@ export class LineEcho {
     return this.#isSet ? 'present' : this.#state
   }
 
+  /** What people should know, where what they set is not what was heard. */
+  get notice(): string | undefined {
+    if (this.#isSet) {
+      return this.#state === 'absent'
+        ? 'LINE_ECHO: local_echo is set, but the line gives nothing back; writes of one register or coil end unknown'
+        : undefined
+    }
+    return this.#state === 'present'
+      ? 'LINE_ECHO: the line gives back what is sent to it; it is taken out, with local_echo set from the first byte on'
+      : undefined
+  }
+
   /** Set by people who know the wiring: it holds whatever is heard. */
   set(isPresent: boolean): void {
     this.#isSet = isPresent

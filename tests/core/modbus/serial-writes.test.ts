@@ -125,6 +125,14 @@ for (const framer of ['RTU', 'ASCII'] as const) {
       await master.close()
     })
 
+    test('local_echo set where there is none: reads go on, nothing is taken for confirmed, and people are told', async () => {
+      const master = plant.open({ local_echo: true })
+      assert.equal(await master.read('unit1', 30), 7)
+      assert.match(master.field.gateways()[0]!.notice!, /^LINE_ECHO: local_echo is set/)
+      assert.deepEqual(await master.outcomes('unit1', register(41, 5)), ['unknown'])
+      await master.close()
+    })
+
     test('the first write shows that nothing comes back of what is sent, once', async () => {
       const master = plant.open()
       assert.equal(master.echo(), 'unknown')
@@ -148,6 +156,7 @@ for (const framer of ['RTU', 'ASCII'] as const) {
       const master = plant.open()
       assert.deepEqual(await master.outcomes('unit3', register(5, 1)), ['unknown'])
       assert.equal(master.echo(), 'present')
+      assert.match(master.field.gateways()[0]!.notice!, /^LINE_ECHO: .*local_echo/)
       assert.deepEqual(await master.outcomes('unit3', register(5, 2)), ['unknown'])
       assert.deepEqual(await master.outcomes('unit3', { address: 10, and: 0, or: 1 }), ['unknown'])
       assert.deepEqual(await master.outcomes('unit3', { function: 65, data: '01' }), ['unknown'])
@@ -179,6 +188,8 @@ for (const framer of ['RTU', 'ASCII'] as const) {
       assert.deepEqual(await master.outcomes('unit3', { function: 65, data: '01' }), ['unknown'])
       const { results } = await master.write('unit1', { function: 65, data: '0102' })
       assert.equal(results[0]!.data, 'aa0201')
+      assert.equal(await master.read('unit1'), 100)
+      assert.equal(master.field.gateways()[0]!.notice, null, 'what is heard is what was said')
       await master.close()
     })
   })

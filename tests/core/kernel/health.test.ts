@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { type HealthFacts, healthOf } from '../../../core/kernel/health.js'
+
+const well: HealthFacts = {
+  uptimeMs: 1_000,
+  database: { state: 'ok' },
+  mqttConnected: true,
+  devices: [{ device_id: 'pump', state: 'online', breaker: 'closed' }],
+  standby: [],
+  buses: [{ id: '/dev/ttyUSB0', notice: null }],
+  pollerEnabled: true,
+  notStoring: undefined,
+  workers: undefined,
+}
+
+test('where all is well nothing is said', () => {
+  const { status, services, details } = healthOf(well)
+  assert.deepEqual([status, details], ['ok', {}])
+  assert.deepEqual(services, { database: 'ok', mqtt: 'ok', modbus: 'ok', poller: 'ok', workers: 'ok' })
+})
+
+test('what people should know about a bus is said, and takes nothing out of service', () => {
+  const { status, services, details } = healthOf({
+    ...well,
+    buses: [...well.buses, { id: '/dev/ttyUSB1', notice: 'LINE_ECHO: the line gives back what is sent to it' }],
+  })
+  assert.deepEqual([status, services.modbus], ['ok', 'ok'])
+  assert.deepEqual(details.buses, ['/dev/ttyUSB1: LINE_ECHO: the line gives back what is sent to it'])
+})
+
+test('a device that is off is a warning, a broker that is away degrades', () => {
+  const off = healthOf({
+    ...well,
+    devices: [{ device_id: 'pump', state: 'offline', reason: 'silent', breaker: 'open' }],
+  })
+  assert.deepEqual([off.status, off.services.modbus, off.details.modbus], ['ok', 'warning', ['pump: does not answer']])
+  assert.equal(healthOf({ ...well, mqttConnected: false }).status, 'degraded')
+})
