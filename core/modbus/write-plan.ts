@@ -58,7 +58,9 @@ function join(a: EncodedItem, b: EncodedItem, maxRegisters: number): EncodedItem
     // Two changes of one bit keep their order as two requests.
     const apart = (~a.mask.and & ~b.mask.and & 0xffff) === 0
     if (a.address !== b.address || !apart) return undefined
-    return { ...a, mask: { and: a.mask.and & b.mask.and, or: a.mask.or | b.mask.or } }
+    // What a mask sets outside its own bits has no effect alone, and must have none on the bits of the other.
+    const or = (a.mask.or & ~a.mask.and) | (b.mask.or & ~b.mask.and)
+    return { ...a, mask: { and: a.mask.and & b.mask.and, or: or & 0xffff } }
   }
   return undefined
 }

@@ -125,6 +125,16 @@ test('a point that may be repeated is sent again after a time-out', async () => 
   await p.close()
 })
 
+test('a point that may be repeated is not, sooner than the shortest interval of its device', async () => {
+  const points = [{ name: 'setpoint', address: 10, retry: 'safe' }]
+  const p = await plant({ points, max_retries: 3, options: { min_interval_ms: 60_000 } })
+  p.plant.faults.set(1, { kind: 'silence', times: 1 })
+  const error = await failure(p.write({ point: 'setpoint', value: 5 }))
+  assert.equal(error.code, 'WRITE_OUTCOME_UNKNOWN')
+  assert.equal(p.plant.requests, 1)
+  await p.close()
+})
+
 test('a refused repetition proves nothing about the first copy: still unknown', async () => {
   const p = await plant({ max_retries: 2, points: [{ name: 'mode', address: 10, retry: 'safe' }] })
   let n = 0
@@ -237,6 +247,15 @@ test('bits are written by mask write, neighbours of one register together', asyn
   await p.write({ point: 'pump', value: true }, { point: 'fan', value: false })
   assert.deepEqual(await p.read(10), [0b0_1001])
   assert.equal(p.wire().length, 1)
+  await p.close()
+})
+
+test('masks of one register that go together change what each would alone', async () => {
+  const p = await plant()
+  // The first names bit 1 in its values and not among its bits: alone it leaves bit 1, which the second clears.
+  await p.write({ address: 10, and: 0xfffe, or: 0x0003 }, { address: 10, and: 0xfffd, or: 0xff00 })
+  assert.deepEqual(p.wire().length, 1)
+  assert.equal(p.plant.get(1, 'holding', 10), 0b101, 'of 7: bit 0 set, bit 1 cleared, the rest as it was')
   await p.close()
 })
 
