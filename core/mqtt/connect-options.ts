@@ -70,6 +70,8 @@ export function connectOptions(request: ConnectRequest): IClientOptions {
     queueQoSZero: false,
     // Its debugging calls are a tenth of what a received message costs, even while nobody listens (benchmarks/cases/receive.ts).
     ...(process.env.DEBUG === undefined ? { log: silent } : {}),
+    // A buffer for each of 65,536 numbers, made beforehand: 6 MB of every process.
+    writeCache: false,
     messageIdProvider: new UniqueMessageIdProvider(),
     outgoingStore: new NoStore(),
     ...(protocol === 5

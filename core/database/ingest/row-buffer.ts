@@ -36,7 +36,11 @@ export class RowBuffer {
   }
 
   take(): ReadingWrite[] {
-    const batch = this.#rows.splice(0, this.#options.batchRows * PILED)
+    const most = this.#options.batchRows * PILED
+    let batch = this.#rows
+    // Cut out of an array that stays, rows would go on being seen from its memory, and all of them would grow old.
+    if (batch.length <= most) this.#rows = []
+    else batch = this.#rows.splice(0, most)
     this.#oldestAt = this.#options.clock.monotonic()
     return batch
   }

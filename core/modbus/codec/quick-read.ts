@@ -15,13 +15,29 @@ const scratch = new DataView(new ArrayBuffer(8))
 /** High words of 64-bit integers that a number holds exactly lie below this. */
 const SAFE_HIGH = 2 ** 21
 const closer: QuickReader = () => undefined
+/** By what makes a reader what it is: devices of a kind share theirs, which saves memory and lets them be inlined. */
+const known = new Map<string, QuickReader>()
+const MOST_KNOWN = 1_000
 
 /**
  * Reads a point where its value is plainly good, the same that `decodePoint` finds: no bytes are copied and nothing is
  * made. Whatever is invalid, out of range, unnamed, a text or too large for a number is undefined here: the codec tells.
- * Made once a point: a gateway reads fifteen thousand a second.
+ * Looked up once a point: a gateway reads fifteen thousand a second.
  */
 export function quickReader(point: ResolvedPoint): QuickReader {
+  const { type, order, words, bit, width, scale, offset, min, max, invalid } = point
+  const names = point.enum && [...point.enum]
+  const key = JSON.stringify([type, order, words, bit, width, scale, offset, min, max, invalid, names])
+  let reader = known.get(key)
+  if (reader === undefined) {
+    reader = readerOf(point)
+    if (known.size >= MOST_KNOWN) known.clear()
+    known.set(key, reader)
+  }
+  return reader
+}
+
+function readerOf(point: ResolvedPoint): QuickReader {
   const raw = rawReader(point)
   if (raw === undefined || point.invalid.length > 0) return closer
   if (point.enum !== null) {
