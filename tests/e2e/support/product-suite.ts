@@ -325,7 +325,10 @@ export async function productSuite(set: ServiceSet): Promise<void> {
         assert.equal(answer.status, 200, JSON.stringify(buckets))
         const { start, end, min, avg, max, last, count, ...rest } = buckets.at(-1)!
         assert.deepEqual(rest, { device_id: 'office-eng', point: 'temperature' })
-        assert.ok(min! <= avg! && avg! <= max! && min! <= Number(last) && Number(last) <= max! && count > 0, JSON.stringify(buckets))
+        assert.ok(
+          min! <= avg! && avg! <= max! && min! <= Number(last) && Number(last) <= max! && count > 0,
+          JSON.stringify(buckets),
+        )
         assert.ok(Date.parse(start) < Date.now() && Date.parse(end) > Date.parse(start), `${start} ${end}`)
         if (bucket.startsWith('day')) assert.equal(new Date(start).toISOString().slice(11), '18:15:00.000Z')
       }
