@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { bytes, choice, duration, flag, integer, list, seconds } from '../../../core/config/kinds.js'
+import { bytes, choice, duration, flag, integer, list, seconds, url } from '../../../core/config/kinds.js'
 import { nearest } from '../../../core/config/nearest.js'
 import { isTopicFilter } from '../../../core/config/topic-text.js'
 
@@ -11,6 +11,14 @@ test('integers take digits only, in their range', () => {
     10,
     ...Array<undefined>(7).fill(undefined),
   ])
+})
+
+test('addresses of the web are those that can be asked', () => {
+  const kind = url('http:// or https://')
+  for (const good of ['http://h', 'https://h:4318/v1', 'http://[::1]:1/keys?x=1', 'https://u:p@h'])
+    assert.equal(kind.parse(good), good)
+  for (const bad of ['http://[', 'https://a b', 'http://', 'ftp://h', 'h:4318', 'http://h:99999', 'file:///etc'])
+    assert.equal(kind.parse(bad), undefined, bad)
 })
 
 test('sizes take units of 1024', () => {
