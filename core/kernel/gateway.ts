@@ -1,4 +1,5 @@
 import type { Config } from '../config/config.js'
+import { withoutSourceMaps } from '../config/typescript-loader.js'
 import type { Logger } from '../observability/logger.js'
 import type { Tracing } from '../observability/tracing.js'
 import type { Clock } from '../support/clock.js'
@@ -123,7 +124,7 @@ export class Gateway {
     this.#closers.add('workers', () => crew.stop(config.app.shutdownMs))
     this.#crew = crew
     // Workers come up while the parts of this process are loaded.
-    const { assemble } = await import('./assembly.js')
+    const { assemble } = await withoutSourceMaps(() => import('./assembly.js'))
     this.#product = await assemble({
       app,
       config,
