@@ -1,5 +1,5 @@
 import { crc32 } from 'node:zlib'
-import type { DeliveryStore, ParkedMessage } from './delivery-store.js'
+import type { DeliveryStore, ParkedHead, ParkedMessage } from './delivery-store.js'
 import { FairLine } from './fair-line.js'
 import { propertiesOf } from './stored.js'
 import type { Unit } from './unit.js'
@@ -127,7 +127,8 @@ export class Bodies {
 /** What the store has, on the unit again. A payload that is gone or damaged becomes the error that says so. */
 function restore(unit: Unit, stored: ParkedMessage | undefined): void {
   const payload = stored === undefined ? undefined : Buffer.from(stored.payload, 'base64')
-  const whole = payload !== undefined && (unit.crc === undefined || isWhole(payload, unit))
+  const whole =
+    payload !== undefined && isIntact(payload, { bytes: unit.bytes, ...(unit.crc !== undefined && { crc: unit.crc }) })
   unit.raw = whole ? payload : NOTHING
   unit.auth = stored?.auth
   unit.payloadHash ??= stored?.payloadHash
@@ -141,8 +142,9 @@ function restore(unit: Unit, stored: ParkedMessage | undefined): void {
   }
 }
 
-function isWhole(payload: Buffer, { bytes, crc }: Unit): boolean {
-  return payload.length === bytes && crc32(payload) === crc
+/** Whether it is what was stored; earlier versions kept nothing to tell it by. */
+export function isIntact(payload: Buffer, { bytes, crc }: Pick<ParkedHead, 'bytes' | 'crc'>): boolean {
+  return crc === undefined || (payload.length === bytes && crc32(payload) === crc)
 }
 
 /** Leaves what tells its place and its end: the topic, and what the unit itself holds. */

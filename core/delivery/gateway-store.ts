@@ -107,12 +107,17 @@ export class GatewayStore implements DeliveryStore {
 
   /**
    * Parked messages of these routes that nobody finishes: from an earlier life of this installation or from a lost
-   * worker. They are this worker's from here on, in the order they were parked.
+   * worker. They are this worker's from here on, in the order they were parked. With the `known` routes of the
+   * application those come too whose route is gone: they need somebody who ends them.
    */
-  async takeOver(worker: string, routes: ReadonlySet<string>): Promise<ParkedHead[]> {
+  async takeOver(
+    worker: string,
+    routes: ReadonlySet<string>,
+    known: ReadonlySet<string> = NONE,
+  ): Promise<ParkedHead[]> {
     const lives = this.#lifeOf(worker)
     const mine = ({ id, route, keeper }: ParkedHead) =>
-      routes.has(route) &&
+      (routes.has(route) || (known.size > 0 && !known.has(route))) &&
       keeper?.instance === this.#options.owner.instance &&
       (this.#abandoned.has(id) || (keeper.boot !== this.#options.owner.boot && !this.#keepers.has(id)))
     const damaged = (id: string, route: string) => {
@@ -273,6 +278,7 @@ export class GatewayStore implements DeliveryStore {
 }
 
 const always = () => true
+const NONE: ReadonlySet<string> = new Set()
 
 function gone(worker: string): RouteMQError {
   return new RouteMQError('WORKER_LOST', `worker ${worker} ended before it could be answered`)

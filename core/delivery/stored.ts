@@ -1,5 +1,6 @@
 import type { InboundMessage, MessageProperties, WithheldPayload } from '../mqtt/message.js'
-import type { StoredMessage } from './delivery-store.js'
+import type { ErrorShape } from '../support/errors.js'
+import type { DeadLetter, ParkedMessage, StoredMessage } from './delivery-store.js'
 
 /** What a message looks like on its way into a store. `raw` are the bytes that may be kept: without any credential. */
 export function toStored(
@@ -34,6 +35,12 @@ export function toStored(
     ...(message.oversize !== undefined && { oversize: message.oversize }),
     ...(withheld !== undefined && { withheld }),
   }
+}
+
+/** A parked message that nobody will run any more, as it is shown to a person. */
+export function letterOfParked(parked: Omit<ParkedMessage, 'id'>, error: ErrorShape, failedAt: number): DeadLetter {
+  const { key: _, attempt, keeper: __, bytes: ___, crc: ____, ...message } = parked
+  return { ...message, error, attempts: attempt, failedAt }
 }
 
 export function propertiesOf(stored: Pick<StoredMessage, 'properties'>): MessageProperties {

@@ -13,6 +13,7 @@ import {
   type SpoolRecord,
   subjectOf,
 } from './spool-records.js'
+import { letterOfParked } from './stored.js'
 
 const REPLAY_MS = 1_000
 
@@ -207,7 +208,6 @@ function remainsOf(record: SpoolRecord, now: number): { readonly letter: DeadLet
   const lost = { payload: '', withheld: 'PAYLOAD_LOST' } as const
   if (record.op === 'dead') return { letter: { ...record.letter, ...lost }, id: record.id }
   if (record.op !== 'park') return undefined
-  const { key: _, attempt, keeper: __, bytes: ___, crc: ____, ...message } = record.message
   const error = { code: 'PAYLOAD_LOST', message: 'the database refused the parked message' } as const
-  return { letter: { ...message, ...lost, error, attempts: attempt, failedAt: now }, id: record.id }
+  return { letter: letterOfParked({ ...record.message, ...lost }, error, now), id: record.id }
 }

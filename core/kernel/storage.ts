@@ -159,15 +159,15 @@ export class Storage {
     return new Storage({ ...base, store, audit, events, ingest, kept, retention, keys })
   }
 
-  /** What the gateway does for one worker. */
-  servicesFor(worker: string, field: FieldPort): GatewayServices {
+  /** What the gateway does for one worker. `known` are the ids of the application's routes. */
+  servicesFor(worker: string, field: FieldPort, known: ReadonlySet<string>): GatewayServices {
     const { kept, memory } = this.#parts
     if (kept === undefined) return { field, store: memory!, outbox: this.outbox, takeOver: async () => [] }
     return {
       field: kept.guardField(field),
       store: kept.forWorker(worker),
       outbox: this.outbox,
-      takeOver: (routes) => kept.takeOver(worker, new Set(routes)),
+      takeOver: (routes) => kept.takeOver(worker, new Set(routes), known),
     }
   }
 

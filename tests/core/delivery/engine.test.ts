@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { MemoryStore } from '../../../core/delivery/memory-store.js'
+import { silentLogger } from '../../../core/observability/logger.js'
 import type { Router } from '../../../core/router/router.js'
 import { RouteMQError } from '../../../core/support/errors.js'
 import { bench, KeepingStore, message, until } from './harness.js'
@@ -394,13 +395,47 @@ test('a poison message that is retried leaves the other keys of its route alone'
   assert.equal(engine.stats().retried, 10)
 })
 
-test('a parked message whose route is gone stays where it is', async () => {
+test('a parked message whose route is gone, or takes its topic no more, is a dead letter that runs once it is back', async () => {
   const store = new KeepingStore()
-  const { engine } = bench((router) => router.on('a', () => 1), { store })
-  const stored = { ...(await parkedLetter()), id: '7', key: undefined, attempt: 1 }
-  engine.resume([stored])
-  assert.equal(engine.stats().parked_now, 0)
-  assert.deepEqual(store.log, [])
+  const first = bench((router) => router.on('k/{key}', () => new Promise(() => {}), { orderBy: 'key', name: 'k' }), {
+    store,
+    ackHoldMs: 10,
+  })
+  await Promise.all([first.send('k/a', { n: 1 }), first.send('k/a', { n: 2 })])
+  await first.engine.stop()
+  const renamed = bench((router) => router.on('other/{key}', () => 1, { name: 'k' }), { store })
+  renamed.engine.resume(store.inner.parked.map(({ payload: _, ...head }) => head))
+  await until('they are taken out', () => store.inner.parked.length === 0)
+  assert.equal(renamed.engine.stats().parked_now, 0)
+  assert.deepEqual(
+    store.inner.letters.map(({ topic, error, payload }) => [
+      topic,
+      error.code,
+      Buffer.from(payload, 'base64').toString(),
+    ]),
+    [
+      ['k/a', 'ROUTE_UNKNOWN', '{"n":1}'],
+      ['k/a', 'ROUTE_UNKNOWN', '{"n":2}'],
+    ],
+  )
+  await assert.rejects(renamed.engine.run(store.inner.letters[0]!), { code: 'ROUTE_UNKNOWN' })
+  const back = bench((router) => router.on('k/{key}', ({ payload }) => payload, { name: 'k' }), { store })
+  assert.deepEqual(await back.engine.run(store.inner.letters[0]!), { ok: true, value: { n: 1 } })
+  for (const { engine } of [renamed, back]) await engine.stop()
+})
+
+test('where the store is away a parked message whose route is gone stays where it is', async () => {
+  const store = new KeepingStore()
+  await store.inner.park({ ...(await parkedLetter()), key: undefined, attempt: 1 })
+  store.fail = (method) => (method === 'fetchParked' ? new Error('database away') : undefined)
+  const warned: string[] = []
+  const logger = { ...silentLogger, warn: (_: object, text: string) => warned.push(text) }
+  const { engine } = bench((router) => router.on('a', () => 1), { store, logger })
+  engine.resume(store.inner.parked)
+  await until('it is told', () => warned.length === 1)
+  assert.equal(store.inner.parked.length, 1)
+  assert.deepEqual(store.inner.letters, [])
+  await engine.stop()
 })
 
 async function parkedLetter() {

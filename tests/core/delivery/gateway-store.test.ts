@@ -446,6 +446,26 @@ test('a claim whose end cannot be kept is answered from this life, one that cann
   await close()
 })
 
+test('what is parked for a route that is no more goes to one of those who ask', async () => {
+  const { start, end, close } = await plant()
+  const first = await start()
+  await first.store.park({ ...parkable('of r'), route: 'r' })
+  await first.store.park({ ...parkable('of s'), route: 's' })
+  await first.store.park({ ...parkable('of none'), route: 'gone' })
+  await end()
+  const { store } = await start()
+  const known = new Set(['r', 's'])
+  assert.deepEqual(await store.takeOver('slot-1', new Set()), [], 'not without knowing what there is')
+  const [one, two] = await Promise.all([
+    store.takeOver('slot-1', new Set(['r']), known),
+    store.takeOver('slot-2', new Set(['s']), known),
+  ])
+  const topics = [one, two].map((taken) => taken.map(({ topic }) => topic))
+  assert.deepEqual(topics.flat().sort(), ['of none', 'of r', 'of s'])
+  assert.ok(topics[0]!.includes('of r') && topics[1]!.includes('of s'))
+  await close()
+})
+
 test('another installation on the same database does not take them', async () => {
   const { start, database, close } = await plant()
   const { store } = await start()
