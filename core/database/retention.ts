@@ -164,8 +164,15 @@ export class Retention {
     return this.#options.store.kysely as Kysely<FrameworkTables>
   }
 
+  /** A day of them a round at most: a clock that is years ahead for an hour must not take the audit of a year. */
   async #before(table: 'routemq_events' | 'routemq_audit', cutoff: number): Promise<number> {
-    const result = await this.#db.deleteFrom(table).where('time_us', '<', cutoff).executeTakeFirst()
+    const { oldest } = await this.#db
+      .selectFrom(table)
+      .select(({ fn }) => fn.min('time_us').as('oldest'))
+      .executeTakeFirstOrThrow()
+    if (oldest === null || Number(oldest) >= cutoff) return 0
+    const until = Math.min(cutoff, Number(oldest) + DAY_US)
+    const result = await this.#db.deleteFrom(table).where('time_us', '<', until).executeTakeFirst()
     return Number(result.numDeletedRows)
   }
 

@@ -98,6 +98,18 @@ onEachDatabase((kind) => {
       })
     })
 
+    test('a clock that is years ahead takes a day of the audit a round, not all of it', async () => {
+      const entry = { actor: { kind: 'app', name: 'x' }, action: 'ahead', outcome: 'ok' } as const
+      await sql`delete from routemq_audit`.execute(store.kysely)
+      await store.audit.append(Array.from({ length: 40 }, (_, n) => ({ ...entry, at: now - (40 - n) * (DAY / 4) })))
+      const ahead = { ...clock, now: () => now + 9_000 * DAY }
+      const limits = { readingDays: 36_500, claimHours: 876_000 }
+      const retention = new Retention({ store, logger: silentLogger, clock: ahead, limits })
+      assert.equal((await retention.run())?.audit, 4)
+      assert.equal((await retention.run())?.audit, 4)
+      assert.equal((await store.audit.list({ kind: 'ahead' })).length, 32)
+    })
+
     test('of dead letters that failed in one moment only those too many go', async () => {
       const letter = {
         route: 'storm',
