@@ -1,0 +1,55 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { hostileRequests, judge, senderTo } from '../core/http/hostile-requests.js'
+import { DATABASES, listens } from './support/databases.js'
+import { Product } from './support/product.js'
+import { makeProject } from './support/project.js'
+import { ok, RestClient } from './support/rest-client.js'
+import { SERVICES_REQUIRED } from './support/services.js'
+
+const REQUESTS = process.env.ROUTEMQ_PROOF === 'full' ? 10_000 : 800
+
+for (const kind of DATABASES) {
+  test(`${REQUESTS} requests made from the OpenAPI document on ${kind.name}: only documented answers, and nothing of it is SQL`, async (t) => {
+    if (kind.port !== undefined && !SERVICES_REQUIRED && !(await listens(kind.port))) {
+      t.skip(`missing: ${kind.name}`)
+      return
+    }
+    const project = makeProject()
+    const database = await kind.open(project.root)
+    const product = await Product.start(project.root, {
+      env: { ROUTEMQ_DEMO: 'true', DATABASE_URL: database.url, LOG_LEVEL: 'warn' },
+    })
+    t.after(async () => {
+      const code = await product.stop()
+      await database.remove()
+      project.remove()
+      assert.equal(code, 0, product.text)
+    })
+    const { url, token } = product.run.http!
+    const rest = new RestClient(url, { authorization: `Bearer ${token}` })
+    const { host, port } = product.run.device!
+    const device = { device_id: 'meter-1', host, port, framer: 'SOCKET', points: [{ name: 'level', address: 10 }] }
+    await ok(rest.send('POST', '/api/admin/devices', device), 201)
+
+    // Workers that are restarted at random are another test.
+    const isWanted = (path: string, method: string) => method === 'GET' || !path.startsWith('/api/admin/workers')
+    const next = hostileRequests((await product.json('/openapi.json')).body, 90_210, isWanted)
+    const { send, close } = senderTo(url, token)
+    t.after(close)
+    const counts: Record<number, number> = {}
+    const one = async () => {
+      const request = next()
+      const answer = await send(request)
+      counts[answer.status] = (counts[answer.status] ?? 0) + 1
+      judge(request, answer)
+      assert.doesNotMatch(answer.text, /syntax error|SQLITE_[A-Z]|\bER_[A-Z]|near "|relation "/, request.target)
+    }
+    for (let sent = 0; sent < REQUESTS; sent += 4) await Promise.all(Array.from({ length: 4 }, one))
+    t.diagnostic(`answers by status: ${JSON.stringify(counts)}`)
+    assert.ok((counts[200] ?? 0) > REQUESTS / 20, 'the generator must also get through the door')
+    assert.equal((await ok(rest.get('/api/admin/devices/meter-1'))).device_id, 'meter-1', 'no table was dropped')
+    assert.equal((await product.fetch('/ready')).status, 200)
+    assert.doesNotMatch(product.text, /INTERNAL|a request failed|unhandled/i)
+  })
+}
