@@ -92,6 +92,8 @@ export function scopeFor(
   return methods.every((each) => each === 'GET' || each === 'HEAD') ? 'read' : 'admin'
 }
 
+const PROXY_HEADERS = ['forwarded', 'via', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto', 'x-real-ip']
+
 function admitLocal(request: FastifyRequest): void {
   const { host, origin, 'content-type': type, 'sec-fetch-site': site, 'sec-fetch-mode': mode } = request.headers
   // A target that is a whole URL names its host too, and the header counts no more (RFC 9112, 3.2.2).
@@ -101,6 +103,11 @@ function admitLocal(request: FastifyRequest): void {
       'HOST_REFUSED',
       `without credentials only this machine is served, not "${named ?? host ?? ''}"`,
     )
+  }
+  // A proxy on this machine makes everyone a local caller, with a local Host if nobody told it otherwise.
+  const proxied = PROXY_HEADERS.find((header) => request.headers[header] !== undefined)
+  if (proxied !== undefined) {
+    throw new RouteMQError('HOST_REFUSED', `without credentials nothing is served through a proxy ("${proxied}")`)
   }
   // Pictures and scripts of a foreign page send no Origin, but browsers say where they come from. A link may lead here.
   const foreign = site === 'cross-site' && mode !== 'navigate'

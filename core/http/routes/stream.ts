@@ -11,6 +11,8 @@ const HEARTBEAT_MS = 15_000
 /** A reader that lets so many bytes pile up is dropped; it comes back by itself and starts from now. */
 const MAX_WAITING_BYTES = 1_048_576
 const MAX_STREAMS = 200
+/** What waits for a reader may leave for so long after the end. */
+const LAST_BYTES_MS = 1_000
 
 /** Live values and changes of state as server-sent events. Returns what ends all streams. */
 export function streamRoutes(app: SidecarApp, { services, clock, logger, readmit }: RouteContext): () => void {
@@ -69,12 +71,20 @@ export function streamRoutes(app: SidecarApp, { services, clock, logger, readmit
         logger.warn({ request_id: request.id }, 'a reader of the live stream was too slow and has been dropped')
         raw.destroy()
       })
-      const end = () => {
-        raw.end()
-        // A peer that reads nothing would keep the socket, and with it the stop of the sidecar, for ever.
-        raw.socket?.destroySoon()
-      }
       let cancelBeat = () => {}
+      const leave = () => {
+        open.delete(end)
+        cancelBeat()
+        unsubscribe()
+      }
+      const end = () => {
+        // Before its end: a peer that reads nothing keeps the response open, and an event written then is an error.
+        leave()
+        raw.end()
+        // Such a peer would keep the socket, and with it the stop of the sidecar, for ever.
+        const insist = clock.after(LAST_BYTES_MS, () => raw.destroy(), { unref: true })
+        raw.once('close', insist)
+      }
       const beat = () => {
         cancelBeat = clock.after(
           HEARTBEAT_MS,
@@ -89,11 +99,8 @@ export function streamRoutes(app: SidecarApp, { services, clock, logger, readmit
       }
       beat()
       open.add(end)
-      raw.on('close', () => {
-        open.delete(end)
-        cancelBeat()
-        unsubscribe()
-      })
+      raw.on('close', leave)
+      raw.on('error', leave)
     },
   )
 

@@ -24,6 +24,19 @@ test('without credentials only loopback Host headers are served', async (context
   }
 })
 
+test('without credentials nobody is served through a proxy, whose callers may be anyone', async (context) => {
+  const sidecar = await start(context)
+  for (const header of ['forwarded', 'via', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto', 'x-real-ip']) {
+    const answer = await sidecar.get('/api/devices', { headers: { [header]: '203.0.113.7' } })
+    assert.equal(answer.status, 403, header)
+    assert.equal(answer.body.code, 'HOST_REFUSED')
+  }
+  const { key } = createKey({ name: 'front', scope: 'read' }, Date.now())
+  const guarded = await start(context, { config: { apiKeys: [key] } })
+  const through = { headers: { ...bearer(key).headers, 'x-forwarded-for': '203.0.113.7' } }
+  assert.equal((await guarded.get('/api/devices', through)).status, 200)
+})
+
 test('without credentials no page of another origin is served, whatever it sends', async (context) => {
   const services = plant()
   const sidecar = await start(context, { services })

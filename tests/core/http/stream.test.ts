@@ -107,6 +107,41 @@ test('a stream ends when the key it was opened with is revoked, and beats until 
   await until(() => listeners.size === 0)
 })
 
+test('a reader that takes nothing while its stream is ended is cut off, and what is told meanwhile harms nobody', async (context) => {
+  const { live, emit, listeners } = feed()
+  const keys = keyStore()
+  const made = createKey({ name: 'board', scope: 'read' }, Date.now())
+  const other = createKey({ name: 'other', scope: 'read' }, Date.now())
+  for (const { record } of [made, other]) await keys.add(record, { kind: 'cli', name: 'test' })
+  // A beat every 150 ms.
+  const clock: Clock = { ...systemClock, after: (ms, run, options) => systemClock.after(ms / 100, run, options) }
+  const sidecar = await start(context, { services: plant({ live, keys }), clock })
+  const open = async () => {
+    const before = listeners.size
+    const socket = connect(sidecar.port, '127.0.0.1')
+    context.after(() => socket.destroy())
+    socket.on('error', () => {})
+    socket.write(`GET /api/stream HTTP/1.1\r\nhost: localhost\r\nx-api-key: ${made.key}\r\n\r\n`)
+    socket.pause()
+    await until(() => listeners.size === before + 1)
+  }
+  const tell = async () => {
+    emit({ type: 'value', device_id: 'meter-1', pad: 'x'.repeat(100_000) })
+    await new Promise((resolve) => setTimeout(resolve, 2))
+  }
+  // How much it takes until one is dropped: the buffers of the sockets and a MiB.
+  await open()
+  let most = 0
+  for (; listeners.size === 1; most += 1) await tell()
+  await open()
+  for (let count = 0; count < most - 5; count += 1) await tell()
+  assert.equal(listeners.size, 1, 'it waits for its reader')
+  await keys.revoke(made.record.prefix, { kind: 'cli', name: 'test' })
+  await until(() => listeners.size === 0)
+  for (let count = 0; count < 5; count += 1) await tell()
+  assert.equal((await sidecar.get('/health', bearer(other.key))).status, 200)
+})
+
 test('a reader that left while its token was checked leaves nothing behind', async (context) => {
   const { live, listeners } = feed()
   const { publicKey, privateKey } = await generateKeyPair('RS256', { extractable: true })
