@@ -42,7 +42,7 @@ describe('the configuration changes while the product runs', () => {
 
   /** The log line that matches and comes after `from` characters of output. */
   async function logged(pattern: RegExp, from: number): Promise<Record<string, unknown>> {
-    for (const startedAt = performance.now(); performance.now() - startedAt < 20_000; await pause(50)) {
+    for (const startedAt = performance.now(); performance.now() - startedAt < 60_000; await pause(50)) {
       const line = product.text
         .slice(from)
         .split('\n')
@@ -151,7 +151,20 @@ describe('the configuration changes while the product runs', () => {
     Object.assign(env, before, { LINE: '7', MQTT_ACK_HOLD: '4s' })
     writeEnv()
     await logged(/all workers run with the new configuration/, mended)
-    for (const pid of await pids()) assert.ok(!fresh.includes(pid), `${pid} is a new process`)
+    const kept = await pids()
+    for (const pid of kept) assert.ok(!fresh.includes(pid), `${pid} is a new process`)
+    // A slot that is new and cannot start goes again.
+    const more = product.text.length
+    Object.assign(env, { LINE: 'none', ROUTEMQ_WORKERS: '3' })
+    writeEnv()
+    await logged(/was not taken; what was in force before stays in force/, more)
+    assert.deepEqual(await pids(), kept)
+    assert.equal((await product.fetch('/ready')).status, 200)
+    const last = product.text.length
+    env.LINE = '7'
+    delete env.ROUTEMQ_WORKERS
+    writeEnv()
+    await logged(/nothing changed/, last)
   })
 
   test('what needs a restart is named and stays as it is', async () => {
