@@ -69,6 +69,10 @@ test('backup while the product runs and polls; restore only where nothing runs, 
     assert.ok(kept.length >= 5, kind.name)
     const audit = (await again.json('/api/audit?limit=1000')).body
     assert.match(JSON.stringify(audit), /"after":\{?.*77/, kind.name)
+    const restored = (audit.items as { action: string; subject: string; actor: { kind: string } }[]).find(
+      ({ action }) => action === 'restore',
+    )
+    assert.deepEqual([restored?.actor.kind, restored?.subject], ['cli', file], kind.name)
     assert.equal(await again.stop(), 0)
   }
 })

@@ -243,6 +243,14 @@ describe('traces, request ids and log files of a running product', () => {
     )
   })
 
+  test('readings: each batch into the database is a span of the gateway, of its own', async () => {
+    const insert = await until(() => receiving.spans.find(({ name }) => name === 'insert readings'), 'an insert')
+    assert.match(insert.process, /\/gateway$/)
+    assert.equal(insert.parentSpanId ?? '', '')
+    assert.equal(insert.attributes['db.collection.name'], 'routemq_readings')
+    assert.ok(Number(insert.attributes['db.operation.batch.size']) > 0)
+  })
+
   test('a write is in the audit with the request that asked, over MQTT and over HTTP', async () => {
     await command('devices/office-eng/write', {
       address: 10,

@@ -61,7 +61,7 @@ export const DATABASE_SETTINGS = {
     names: ['DB_POOL_SIZE'],
     kind: integer(1, 100),
     fallback: 5,
-    about: 'Connections kept to a database server.',
+    about: 'Connections kept to a database server. Two more read history.',
   }),
   dbEcho: setting({
     path: 'database.echo',
