@@ -54,6 +54,7 @@ export interface ServerOptions {
   /** Checks every answer against its schema and turns a mismatch into a 500. For tests. @default false */
   readonly checkAnswers?: boolean | undefined
   readonly timeouts?: { readonly headersMs: number; readonly requestMs: number } | undefined
+  readonly maxConnections?: number | undefined
 }
 
 export interface Server {
@@ -81,7 +82,8 @@ export async function buildServer(options: ServerOptions): Promise<Server> {
     },
     clientErrorHandler: answerBrokenRequest,
   }).withTypeProvider<ZodTypeProvider>()
-  app.server.maxConnections = MAX_CONNECTIONS
+  app.server.maxConnections = options.maxConnections ?? MAX_CONNECTIONS
+  tellDropped(app, options)
   app.setValidatorCompiler(validatorCompiler)
   // Answers are built by us from typed records. Encoding each through its schema again would cost more than the rest of
   // a cached read (benchmarks/http.ts), and turn a harmless surprise into a 500; the tests do it instead.
@@ -206,6 +208,17 @@ function observerOf({ services, logger, verbose }: ServerOptions): (route: strin
 /** What all request ids of this process begin with; the rest counts. As a whole they look like a UUID. */
 const ID_PREFIX = randomUUID().slice(0, 24)
 let ids = 0
+
+/** A connection too many is closed without a word; the log says it, once a minute. */
+function tellDropped({ server }: SidecarApp, { logger, clock }: ServerOptions): void {
+  let toldAt = Number.NEGATIVE_INFINITY
+  server.on('drop', () => {
+    const now = clock.monotonic()
+    if (now - toldAt < 60_000) return
+    toldAt = now
+    logger.warn({ connections: server.maxConnections }, 'connections to the sidecar are refused: too many are open')
+  })
+}
 
 /** The id a caller gave, where it is harmless, so that one id runs through the logs of all systems. */
 function requestId({ headers }: { readonly headers: Record<string, string | string[] | undefined> }): string {

@@ -29,6 +29,8 @@ export interface SidecarOptions {
   readonly checkAnswers?: boolean
   /** Longest time for the headers of a request, and for the whole of it. @default 10 s and 30 s */
   readonly timeouts?: { readonly headersMs: number; readonly requestMs: number }
+  /** Connections open at a time; one more is closed. @default 1000 */
+  readonly maxConnections?: number
 }
 
 export interface Sidecar {
@@ -78,7 +80,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
         'no API key is valid any more: only the command line of this machine is let in',
       )
   }
-  const { extend, checkAnswers, timeouts, tracing } = options
+  const { extend, checkAnswers, timeouts, maxConnections, tracing } = options
   const { app, endStreams } = await buildServer({
     services,
     config,
@@ -91,6 +93,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     extend,
     checkAnswers,
     timeouts,
+    maxConnections,
   })
   try {
     await listen(app, config)

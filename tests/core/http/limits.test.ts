@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { test } from 'node:test'
 import type { HttpConfig } from '../../../core/config/config.js'
+import { silentLogger } from '../../../core/observability/logger.js'
 import { bearer } from './client.js'
 import { httpConfig, plant, RUN_TOKEN, testConfig } from './fake-services.js'
 import { start } from './started.js'
@@ -72,6 +74,28 @@ test('what is no HTTP gets a problem document and a closed connection', async (c
 test('a connection that never says anything is closed', async (context) => {
   const sidecar = await start(context, { timeouts: { headersMs: 100, requestMs: 300 } })
   assert.match(await raw(sidecar.port, () => {}), /^(HTTP\/1\.1 408 |$)/)
+})
+
+test('one connection too many is closed, and the log says so once', async (context) => {
+  const warnings: string[] = []
+  const logger = { ...silentLogger, warn: (_facts: object, sentence = '') => void warnings.push(sentence) }
+  const sidecar = await start(context, { maxConnections: 2, logger })
+  const open: Socket[] = []
+  context.after(() => {
+    for (const socket of open) socket.destroy()
+  })
+  for (let count = 0; count < 2; count += 1) {
+    const socket = connect(sidecar.port, '127.0.0.1')
+    open.push(socket)
+    socket.write('GET /live HTTP/1.1\r\nhost: localhost\r\n\r\n')
+    assert.match(String((await once(socket, 'data'))[0]), /^HTTP\/1\.1 200 /)
+  }
+  for (let count = 0; count < 3; count += 1) {
+    const refused = connect(sidecar.port, '127.0.0.1').on('error', () => {})
+    await new Promise((resolve) => refused.on('close', resolve))
+    assert.equal(refused.bytesRead, 0)
+  }
+  assert.deepEqual(warnings, ['connections to the sidecar are refused: too many are open'])
 })
 
 test('no request hides in another one: what follows is read by its length, or not at all', async (context) => {
