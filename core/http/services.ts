@@ -63,12 +63,16 @@ export interface ReadyReport {
 }
 
 /** Every change takes who asked, for the audit. Unknown ids reject with DEVICE_UNKNOWN. */
+type DeviceFields = Partial<Omit<DeviceInput, 'device_id'>>
+/** Fields that change, or what makes them of the record as it is when their turn comes. */
+export type DeviceChanges = DeviceFields | ((device: DeviceRecord) => DeviceFields)
+
 export interface DeviceService {
   list(filter?: { readonly activeOnly?: boolean }): Promise<readonly DeviceRecord[]>
   get(id: string): Promise<DeviceRecord>
   /** Rejects with DEVICE_EXISTS, DEVICE_INVALID, BUS_CONFLICT. */
   create(input: DeviceInput, actor: Actor): Promise<DeviceRecord>
-  update(id: string, changes: Partial<Omit<DeviceInput, 'device_id'>>, actor: Actor): Promise<DeviceRecord>
+  update(id: string, changes: DeviceChanges, actor: Actor): Promise<DeviceRecord>
   /** Soft: `is_active` becomes false. */
   remove(id: string, actor: Actor): Promise<void>
   activate(id: string, actor: Actor): Promise<DeviceRecord>

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { AuditInput } from '../database/repositories/log-repositories.js'
 import type { DeviceService, TargetService } from '../http/services.js'
 import { deviceView } from '../http/views.js'
@@ -11,6 +12,7 @@ import type { Logger } from '../observability/logger.js'
 import { redactRecord } from '../observability/redact.js'
 import type { Clock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
+import { OneAtATime } from '../support/one-at-a-time.js'
 import type { PlantDefinition } from './create-app.js'
 
 /** The tables that the plant lives in; the database implements it. */
@@ -69,6 +71,8 @@ export class Plant {
   #source: 'file' | 'database' = 'file'
   #cancelWatch: (() => void) | undefined
   #stopped = false
+  /** Reads and changes: a list that was read before a change must not come into force after it. */
+  readonly #turns = new OneAtATime()
 
   readonly devices: DeviceService
   readonly targets: TargetService
@@ -115,7 +119,7 @@ export class Plant {
 
   async start(): Promise<void> {
     this.#useFile()
-    await this.#refresh()
+    await this.#turns.run(() => this.#refresh())
     this.#watch()
   }
 
@@ -157,20 +161,30 @@ export class Plant {
 
   /** What somebody asks for by name is done, or refused. */
   async #reload(): Promise<string[]> {
-    const away = (cause?: unknown) =>
-      new RouteMQError(
-        'DATABASE_UNAVAILABLE',
-        'devices could not be read from the database; the known ones stay in force',
-        {
-          cause,
-        },
-      )
     const tables = this.#options.tables()
-    if (tables === undefined) throw away()
-    await this.#read(tables, true).catch((error: unknown) => {
-      throw away(error)
-    })
+    if (tables === undefined) throw unreadable()
+    await this.#mustRead(tables, true)
     return this.#devices.filter(({ is_active }) => is_active).map(({ device_id }) => device_id)
+  }
+
+  async #mustRead(tables: PlantTables, force: boolean): Promise<void> {
+    await this.#read(tables, force).catch((error: unknown) => {
+      throw unreadable(error)
+    })
+  }
+
+  /**
+   * A change of what the tables hold now, which others may have changed since they were last read: made of old records, it
+   * would take that back. Its turn ends when it is in force.
+   */
+  #change<T>(work: (tables: PlantTables) => Promise<T>): Promise<T> {
+    return this.#turns.run(async () => {
+      const tables = this.#writable()
+      await this.#mustRead(tables, false)
+      const done = await work(tables)
+      await this.#refresh(true)
+      return done
+    })
   }
 
   async #seed({ devices, targets }: PlantTables): Promise<void> {
@@ -206,7 +220,7 @@ export class Plant {
     if (this.#stopped) return
     this.#cancelWatch = this.#options.clock.after(
       WATCH_EVERY_MS,
-      () => void this.#refresh().finally(() => this.#watch()),
+      () => void this.#turns.run(() => this.#refresh()).finally(() => this.#watch()),
       { unref: true },
     )
   }
@@ -239,16 +253,17 @@ export class Plant {
     id: string,
     change: (device: DeviceRecord) => DeviceRecord,
   ): Promise<DeviceRecord> {
-    const tables = this.#writable()
-    this.#device(id)
-    const before = this.#kept.find(({ device_id }) => device_id === id)!
-    const changed = change(before)
-    if (changed.is_active) checkBusConflict(this.#kept, changed)
-    const { device_id, ...patch } = settable(changed)
-    await tables.devices.update(device_id, patch)
-    await this.#refresh(true)
+    const { before, changed } = await this.#change(async ({ devices }) => {
+      this.#device(id)
+      const before = this.#kept.find(({ device_id }) => device_id === id)!
+      const changed = change(before)
+      if (changed.is_active) checkBusConflict(this.#kept, changed)
+      const patch = changedFields(settable(before), settable(changed))
+      if (Object.keys(patch).length > 0) await devices.update(id, patch)
+      return { before, changed }
+    })
     const what = difference(before, changed, deviceView)
-    await this.#options.audit({ actor, action, device_id, outcome: 'ok', ...what })
+    await this.#options.audit({ actor, action, device_id: id, outcome: 'ok', ...what })
     return this.#device(id)
   }
 
@@ -259,13 +274,15 @@ export class Plant {
     change: (target: TargetRecord) => TargetRecord,
     force = false,
   ): Promise<TargetRecord> {
-    const tables = this.#writable()
-    const before = this.#target(id)
-    const changed = change(before)
-    if (changed.is_active) this.#options.checkLoad?.(changed, { force })
-    const { id: _, device_id: __, ...patch } = settable(changed)
-    await tables.targets.update(id, patch)
-    await this.#refresh(true)
+    const { before, changed } = await this.#change(async ({ targets }) => {
+      const before = this.#target(id)
+      const changed = change(before)
+      this.#device(changed.device_id)
+      if (changed.is_active) this.#options.checkLoad?.(changed, { force })
+      const patch = changedFields(settable(before), settable(changed))
+      if (Object.keys(patch).length > 0) await targets.update(id, patch)
+      return { before, changed }
+    })
     const subject = `target/${id}`
     const { device_id } = changed
     await this.#options.audit({ actor, action, device_id, subject, outcome: 'ok', ...difference(before, changed) })
@@ -278,17 +295,17 @@ export class Plant {
       list: async (filter) => this.#devices.filter(({ is_active }) => is_active || filter?.activeOnly !== true),
       get: async (id) => this.#device(id),
       create: async (input: DeviceInput, actor: Actor) => {
-        const tables = this.#writable()
         const profiles = input.profile === undefined ? undefined : await this.#options.profiles?.()
         const record = normalizeDevice(expandProfile(input, profiles ?? new Map()), clock.now())
-        if (this.#devices.some(({ device_id }) => device_id === record.device_id)) {
-          throw new RouteMQError('DEVICE_EXISTS', `there is a device ${record.device_id} already`, {
-            details: { device_id: record.device_id },
-          })
-        }
-        checkBusConflict(this.#kept, record)
-        await tables.devices.insert(settable(record))
-        await this.#refresh(true)
+        await this.#change(async ({ devices }) => {
+          if (this.#devices.some(({ device_id }) => device_id === record.device_id)) {
+            throw new RouteMQError('DEVICE_EXISTS', `there is a device ${record.device_id} already`, {
+              details: { device_id: record.device_id },
+            })
+          }
+          checkBusConflict(this.#kept, record)
+          await devices.insert(settable(record))
+        })
         const { device_id } = record
         await this.#options.audit({
           actor,
@@ -300,7 +317,9 @@ export class Plant {
         return this.#device(record.device_id)
       },
       update: (id, changes, actor) =>
-        this.#replaceDevice('device.update', actor, id, (device) => updateDevice(device, changes, clock.now())),
+        this.#replaceDevice('device.update', actor, id, (device) =>
+          updateDevice(device, typeof changes === 'function' ? changes(device) : changes, clock.now()),
+        ),
       remove: async (id, actor) => {
         await this.#replaceDevice('device.remove', actor, id, (device) =>
           updateDevice(device, { is_active: false }, clock.now()),
@@ -310,7 +329,7 @@ export class Plant {
         this.#replaceDevice('device.activate', actor, id, (device) =>
           updateDevice(device, { is_active: true }, clock.now()),
         ),
-      reload: () => this.#reload(),
+      reload: () => this.#turns.run(() => this.#reload()),
       gateways: this.#options.gateways,
     }
   }
@@ -328,13 +347,13 @@ export class Plant {
       },
       get: async (id) => this.#target(id),
       create: async (input: TargetInput, actor: Actor, options) => {
-        const tables = this.#writable()
         const record = normalizeTarget(input, 0, clock.now())
-        this.#device(record.device_id)
-        if (record.is_active) checkLoad?.(record, { force: options?.force ?? false })
         const { id: _, ...fresh } = settable(record)
-        const { id } = await tables.targets.insert(fresh)
-        await this.#refresh(true)
+        const { id } = await this.#change(async ({ targets }) => {
+          this.#device(record.device_id)
+          if (record.is_active) checkLoad?.(record, { force: options?.force ?? false })
+          return targets.insert(fresh)
+        })
         const { device_id } = record
         const subject = `target/${id}`
         await this.#options.audit({ actor, action: 'target.create', device_id, subject, outcome: 'ok', after: fresh })
@@ -359,6 +378,17 @@ export class Plant {
         ),
     }
   }
+}
+
+function unreadable(cause?: unknown): RouteMQError {
+  const message = 'devices could not be read from the database; the known ones stay in force'
+  return new RouteMQError('DATABASE_UNAVAILABLE', message, { cause })
+}
+
+/** What of a record is to be stored: the rest may be changed by others meanwhile. */
+function changedFields<T extends object>(before: T, after: T): Partial<T> {
+  const changed = Object.entries(after).filter(([field, value]) => !isDeepStrictEqual(before[field as keyof T], value))
+  return Object.fromEntries(changed) as Partial<T>
 }
 
 /** The fields that a change touched, before and after; never the private key of a TLS device. */

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { DeviceInput } from '../../modbus/device-record.js'
+import type { DeviceInput, DeviceRecord } from '../../modbus/device-record.js'
 import { deviceIdSchema, deviceInputSchema, deviceUpdateSchema } from '../../modbus/device-schema.js'
 import type { SidecarApp } from '../app.js'
 import { answers, deviceSchema, noContent } from '../schemas.js'
@@ -60,8 +60,8 @@ export function adminDeviceRoutes(app: SidecarApp, { services }: RouteContext): 
     },
     async (request) => {
       const { device_id } = request.params
-      const changes = withStoredSecrets(request.body, await devices.get(device_id))
-      return deviceView(await devices.update(device_id, changes as Partial<DeviceInput>, request.caller.actor))
+      const changes = (device: DeviceRecord) => withStoredSecrets(request.body, device) as Partial<DeviceInput>
+      return deviceView(await devices.update(device_id, changes, request.caller.actor))
     },
   )
 

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import type { DeviceRecord } from '../../modbus/device-record.js'
 import { deviceIdSchema, pointSchema } from '../../modbus/device-schema.js'
 import type { Actor } from '../../modbus/field.js'
 import { plainText } from '../../modbus/plain-text.js'
@@ -13,7 +14,6 @@ const params = z.object({ device_id: deviceIdSchema, point: plainText(1, 100) })
 /** Points one by one; a device record holds them all, so each change rewrites the list of its device. */
 export function adminPointRoutes(app: SidecarApp, { services }: RouteContext): void {
   const tags = ['admin: points']
-  let turn: Promise<unknown> = Promise.resolve()
 
   app.get(
     '/api/admin/points',
@@ -98,19 +98,14 @@ export function adminPointRoutes(app: SidecarApp, { services }: RouteContext): v
     },
   )
 
-  /** One change at a time: two that read the same list would lose one of them. */
-  function change(
+  /** Made of the list as it is when its turn comes: of one read before, it would lose what another changed since. */
+  async function change(
     deviceId: string,
     actor: Actor,
     alter: (points: readonly PointDefinition[]) => readonly PointDefinition[],
   ): Promise<readonly PointDefinition[]> {
-    const mine = turn.then(async () => {
-      const { points } = await services.devices.get(deviceId)
-      const updated = await services.devices.update(deviceId, { points: alter(points) }, actor)
-      return updated.points
-    })
-    turn = mine.catch(() => undefined) // the caller gets the error; the next change is not its business
-    return mine
+    const changes = ({ points }: DeviceRecord) => ({ points: alter(points) })
+    return (await services.devices.update(deviceId, changes, actor)).points
   }
 }
 

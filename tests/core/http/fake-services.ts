@@ -139,7 +139,8 @@ export function plant(overrides: PlantOptions = {}): Plant {
         if (devices.has(input.device_id)) throw new RouteMQError('DEVICE_EXISTS', `${input.device_id} exists`)
         return keep(normalizeDevice(input))
       },
-      update: async (id, changes) => keep(updateDevice(device(id), changes)),
+      update: async (id, changes) =>
+        keep(updateDevice(device(id), typeof changes === 'function' ? changes(device(id)) : changes)),
       remove: async (id) => {
         keep({ ...device(id), is_active: false })
       },

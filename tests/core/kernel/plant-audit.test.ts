@@ -1,53 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { AuditInput } from '../../../core/database/repositories/log-repositories.js'
-import { Plant, type PlantTables } from '../../../core/kernel/plant.js'
-import type { DeviceInput, DeviceRecord } from '../../../core/modbus/device-record.js'
-import { normalizeDevice } from '../../../core/modbus/device-schema.js'
-import { silentLogger } from '../../../core/observability/logger.js'
-import { systemClock } from '../../../core/support/clock.js'
-
-const ACTOR = { kind: 'cli', name: 'test' } as const
-
-function memoryTables(): PlantTables {
-  let devices: DeviceRecord[] = []
-  let revision = 0
-  return {
-    devices: {
-      list: async () => devices,
-      insert: async (input: DeviceInput) => {
-        devices = [...devices, normalizeDevice(input)]
-        revision += 1
-      },
-      update: async (id, patch) => {
-        devices = devices.map((each) => (each.device_id === id ? ({ ...each, ...patch } as DeviceRecord) : each))
-        revision += 1
-      },
-      seed: async () => false,
-    },
-    targets: {
-      list: async () => [],
-      insert: () => Promise.reject(new Error('not asked for here')),
-      update: () => Promise.reject(new Error('not asked for here')),
-      seed: async () => false,
-    },
-    revision: { current: async () => String(revision) },
-  }
-}
+import type { PlantTables } from '../../../core/kernel/plant.js'
+import { ACTOR, memoryTables, plantOf } from './plant-kit.js'
 
 test('the private key of a device is in no audit entry, and that it changed is', async (t) => {
   const tables = memoryTables()
   const entries: AuditInput[] = []
-  const plant = new Plant({
-    file: { devices: [] },
-    tables: () => tables,
-    apply: () => {},
-    gateways: () => Promise.reject(new Error('not asked for here')),
-    audit: async (entry) => void entries.push(entry),
-    relocate: (device) => device,
-    logger: silentLogger,
-    clock: systemClock,
-  })
+  const plant = plantOf({ tables: () => tables, audit: async (entry) => void entries.push(entry) })
   t.after(() => plant.stop())
   await plant.start()
   const tls = { ca: 'ca', cert: 'cert', key: 'first-secret' }
@@ -66,16 +26,7 @@ test('the private key of a device is in no audit entry, and that it changed is',
 test('a reload that cannot read the database says so, and what was known stays in force', async (t) => {
   const kept = memoryTables()
   let tables: PlantTables | undefined = kept
-  const plant = new Plant({
-    file: { devices: [] },
-    tables: () => tables,
-    apply: () => {},
-    gateways: () => Promise.reject(new Error('not asked for here')),
-    audit: async () => {},
-    relocate: (device) => device,
-    logger: silentLogger,
-    clock: systemClock,
-  })
+  const plant = plantOf({ tables: () => tables })
   t.after(() => plant.stop())
   await plant.start()
   await plant.devices.create({ device_id: 'a', host: 'h', port: 1 }, ACTOR)

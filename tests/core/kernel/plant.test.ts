@@ -1,0 +1,115 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { PlantTables } from '../../../core/kernel/plant.js'
+import { FakeClock } from '../../../core/testing/fake-clock.js'
+import { ACTOR, memoryTables, plantOf } from './plant-kit.js'
+
+test('changes of one device at the same time lose no field of each other', async (t) => {
+  const tables = memoryTables()
+  const plant = plantOf({ tables: () => tables })
+  t.after(() => plant.stop())
+  await plant.start()
+  await plant.devices.create({ device_id: 'a', host: 'h', port: 1 }, ACTOR)
+  await Promise.all([
+    plant.devices.update('a', { timeout: 5 }, ACTOR),
+    plant.devices.update('a', { write_enabled: false }, ACTOR),
+    plant.devices.update('a', { max_retries: 1 }, ACTOR),
+  ])
+  const { timeout, write_enabled, max_retries } = await plant.devices.get('a')
+  assert.deepEqual({ timeout, write_enabled, max_retries }, { timeout: 5, write_enabled: false, max_retries: 1 })
+  assert.deepEqual(tables.patches, [{ timeout: 5 }, { write_enabled: false }, { max_retries: 1 }])
+})
+
+test('a change starts from what others stored since the last look, and stores what differs only', async (t) => {
+  const tables = memoryTables()
+  const clock = new FakeClock()
+  const plant = plantOf({ tables: () => tables, clock })
+  t.after(() => plant.stop())
+  await plant.start()
+  await plant.devices.create({ device_id: 'a', host: 'h', port: 1 }, ACTOR)
+  tables.edit('a', { write_enabled: false })
+  const changed = await plant.devices.update('a', { timeout: 5 }, ACTOR)
+  assert.deepEqual([changed.write_enabled, changed.timeout], [false, 5])
+  const points = [{ name: 'p', address: 1 }]
+  tables.edit('a', { points })
+  const added = await plant.devices.update(
+    'a',
+    (device) => ({ points: [...device.points, { name: 'q', address: 2 }] }),
+    ACTOR,
+  )
+  assert.deepEqual(
+    added.points.map(({ name }) => name),
+    ['p', 'q'],
+  )
+  await plant.devices.update('a', { timeout: 5 }, ACTOR)
+  assert.deepEqual(tables.patches, [{ timeout: 5 }, { points: added.points }])
+})
+
+test('fields of a polling target that are changed at the same time are all kept', async (t) => {
+  const tables = memoryTables()
+  const plant = plantOf({ tables: () => tables })
+  t.after(() => plant.stop())
+  await plant.start()
+  await plant.devices.create({ device_id: 'a', host: 'h', port: 1 }, ACTOR)
+  const { id } = await plant.targets.create({ device_id: 'a', address: 0 }, ACTOR)
+  await Promise.all([
+    plant.targets.update(id, { interval_ms: 500 }, ACTOR),
+    plant.targets.update(id, { is_active: false }, ACTOR),
+  ])
+  const { interval_ms, is_active } = await plant.targets.get(id)
+  assert.deepEqual({ interval_ms, is_active }, { interval_ms: 500, is_active: false })
+  await assert.rejects(plant.targets.update(id, { device_id: 'nobody' } as object, ACTOR), { code: 'DEVICE_UNKNOWN' })
+})
+
+test('a list that was read before a change does not come into force after it', async (t) => {
+  const kept = memoryTables()
+  const held: (() => void)[] = []
+  let isHeld = false
+  const tables: PlantTables = {
+    ...kept,
+    devices: {
+      ...kept.devices,
+      list: async () => {
+        const list = await kept.devices.list()
+        if (isHeld) await new Promise<void>((resolve) => held.push(resolve))
+        return list
+      },
+    },
+  }
+  const clock = new FakeClock()
+  const inForce: string[][] = []
+  const plant = plantOf({
+    tables: () => tables,
+    clock,
+    apply: (devices) => void inForce.push(devices.map(({ device_id }) => device_id)),
+  })
+  t.after(() => plant.stop())
+  await plant.start()
+  await plant.devices.create({ device_id: 'a', host: 'h', port: 1 }, ACTOR)
+  kept.edit('a', { timeout: 5 })
+  isHeld = true
+  await clock.advance(2_000)
+  assert.equal(held.length, 1)
+  isHeld = false
+  const created = plant.devices.create({ device_id: 'b', host: 'h', port: 2 }, ACTOR)
+  // Gives a change that does not wait for the read all the time it needs.
+  await clock.advance(0)
+  held[0]!()
+  await created
+  await clock.advance(0)
+  assert.deepEqual(inForce.at(-1), ['a', 'b'])
+  const first = inForce.findIndex((ids) => ids.includes('b'))
+  assert.ok(inForce.slice(first).every((ids) => ids.includes('b')))
+})
+
+test('a change is refused where what is stored cannot be read before it', async (t) => {
+  const kept = memoryTables()
+  let tables: PlantTables = kept
+  const plant = plantOf({ tables: () => tables })
+  t.after(() => plant.stop())
+  await plant.start()
+  await plant.devices.create({ device_id: 'a', host: 'h', port: 1 }, ACTOR)
+  tables = { ...kept, revision: { current: () => Promise.reject(new Error('the connection was lost')) } }
+  await assert.rejects(plant.devices.update('a', { timeout: 5 }, ACTOR), { code: 'DATABASE_UNAVAILABLE' })
+  assert.deepEqual(kept.patches, [])
+})
