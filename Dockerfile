@@ -33,4 +33,4 @@ EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
   CMD ["node", "-e", "fetch('http://127.0.0.1:' + (process.env.HTTP_PORT || 8000) + '/live').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
 # As the first process, without a shell or npm between: signals reach it.
-CMD ["node", "node_modules/routemq/dist/core/cli/main.js", "--run"]
+CMD ["node", "--v8-pool-size=1", "node_modules/routemq/dist/core/cli/main.js", "--run"]

@@ -144,7 +144,7 @@ test('the image has several stages, ends without root, and starts the product wi
   )
   assert.match(last.find((line) => line.startsWith('HEALTHCHECK'))!, /\/live/)
   const command = JSON.parse(last.findLast((line) => line.startsWith('CMD '))!.slice(4)) as string[]
-  assert.deepEqual(command, ['node', 'node_modules/routemq/dist/core/cli/main.js', '--run'])
+  assert.deepEqual(command, ['node', '--v8-pool-size=1', 'node_modules/routemq/dist/core/cli/main.js', '--run'])
 })
 
 test('what the image copies exists, or is made by the build', () => {

@@ -94,6 +94,27 @@ test('a coil is read quickly', () => {
   assert.equal(read([false, true], 0), false)
 })
 
+test('points that mean the same share a reader, and no others', () => {
+  const base = { name: 'p', address: 0, type: 'int16', scale: 0.1 } as const
+  const read = quickReader(resolvePoint(base))
+  assert.equal(quickReader(resolvePoint({ ...base, name: 'q', address: 9, unit: 'V' })), read)
+  const others: Partial<PointDefinition>[] = [
+    { type: 'uint16' },
+    { order: 'BADC' },
+    { scale: 0.2 },
+    { offset: 1 },
+    { min: 0 },
+    { max: 9 },
+    { invalid: [1] },
+    { scale: 1, enum: { off: 0 } },
+    { scale: 1, enum: { off: 1 } },
+  ]
+  const found = others.map((other) => quickReader(resolvePoint({ ...base, ...other })))
+  assert.ok(!found.includes(read))
+  assert.notEqual(found.at(-1), found.at(-2))
+  assert.deepEqual([read([235], 0), found[2]!([235], 0), found[3]!([235], 0)], [23.5, 47, 24.5])
+})
+
 test('a block that does not hold the whole point is no reading of it', () => {
   const reader = new PointReader(resolvePoint({ name: 'p', address: 10, type: 'uint32' }))
   const block = { device_id: 'd', register_type: 'holding', source: 'live', timestamp: 1, quality: 'good' } as const
