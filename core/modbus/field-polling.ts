@@ -6,8 +6,7 @@ import type { BlockReading, ReadBlock } from './field.js'
 import type { DeviceState, FieldEvent } from './field-event.js'
 import type { Fleet } from './fleet.js'
 import { jointsOf } from './planner/learned-ranges.js'
-import { type PlannedBlock, planDevice } from './planner/plan-device.js'
-import { wireCost } from './planner/wire-time.js'
+import { costOf, type PlannedBlock, planDevice } from './planner/plan-device.js'
 
 export interface PollRead {
   readonly block: PlannedBlock
@@ -19,10 +18,18 @@ export interface PollRead {
   readonly signal?: AbortSignal | undefined
 }
 
+/** Milliseconds. */
+export interface AnswerTime {
+  /** What request and answer take on the line, if the unit needs no time at all. */
+  readonly lineMs: number
+  /** How long a poll waits. */
+  readonly timeoutMs: number
+}
+
 /** What the poller needs of the field side. Devices are named by their id; those unknown or in conflict reject. */
 export interface PollPort {
   /** The cheapest reads that bring the blocks of one device. @throws RouteMQError DEVICE_*, ADDRESS_INVALID */
-  plan(deviceId: string, wanted: readonly ReadBlock[]): PlannedBlock[]
+  plan(deviceId: string, wanted: readonly ReadBlock[], intervalMs: number): PlannedBlock[]
   /** Changes whenever a plan of this device should be made again. */
   planVersion(deviceId: string): number
   /**
@@ -37,6 +44,8 @@ export interface PollPort {
   busOf(deviceId: string): string | undefined
   /** Predicted milliseconds on the wire for reads of one device. */
   wireTime(deviceId: string, reads: readonly ReadBlock[]): number
+  /** How a read of a device fits into the time a poll gives it. */
+  answerTime(deviceId: string, read: ReadBlock, intervalMs: number): AnswerTime
   stateOf(deviceId: string): DeviceState
   subscribe(listener: (event: FieldEvent) => void): () => void
 }
@@ -59,8 +68,9 @@ export class FieldPolling implements PollPort {
     this.subscribe = options.subscribe
   }
 
-  plan(deviceId: string, wanted: readonly ReadBlock[]): PlannedBlock[] {
-    return planDevice(this.#fleet.device(deviceId), wanted)
+  plan(deviceId: string, wanted: readonly ReadBlock[], intervalMs: number): PlannedBlock[] {
+    const device = this.#fleet.device(deviceId)
+    return planDevice(device, wanted, device.pollTimeoutMs(intervalMs))
   }
 
   planVersion(deviceId: string): number {
@@ -108,11 +118,16 @@ export class FieldPolling implements PollPort {
   wireTime(deviceId: string, reads: readonly ReadBlock[]): number {
     const device = this.#fleet.find(deviceId)
     if (device === undefined) return 0
-    const { endpoint, turnaroundMs } = device.bus
     return reads.reduce((sum, { register_type, count }) => {
-      const cost = wireCost(endpoint, register_type, turnaroundMs, device.options.delay_ms)
+      const cost = costOf(device, register_type)
       return sum + (cost.requestMs + count * cost.addressMs) / device.bus.concurrency
     }, 0)
+  }
+
+  answerTime(deviceId: string, { register_type, count }: ReadBlock, intervalMs: number): AnswerTime {
+    const device = this.#fleet.device(deviceId)
+    const { addressMs, frameMs } = costOf(device, register_type)
+    return { lineMs: frameMs + count * addressMs, timeoutMs: device.pollTimeoutMs(intervalMs) }
   }
 
   stateOf(deviceId: string): DeviceState {

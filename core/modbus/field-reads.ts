@@ -101,6 +101,7 @@ export async function readPoints(
   const requests = planDevice(
     device,
     missing.map((point) => blockOf(device, point)),
+    device.timeoutMs,
   )
   const failures: unknown[] = []
   const answers = await Promise.all(

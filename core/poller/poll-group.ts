@@ -161,7 +161,7 @@ export class PollGroup {
 
   /** Plans again where targets, the device or what was learned about it changed. */
   #replan(): void {
-    const { deviceId, field } = this.#options
+    const { deviceId, field, intervalMs } = this.#options
     const version = field.planVersion(deviceId)
     if (version === this.#version) return
     this.#version = version
@@ -171,12 +171,12 @@ export class PollGroup {
       item.readers = field.points(deviceId, item.output.target).map((point) => new PointReader(point))
     }
     try {
-      this.#reads = field.plan(deviceId, targets).map(fresh)
+      this.#reads = field.plan(deviceId, targets, intervalMs).map(fresh)
     } catch {
       // One target that cannot be planned must not cost the others their values: each alone.
       this.#reads = targets.flatMap((target, index) => {
         try {
-          return field.plan(deviceId, [target]).map((block) => fresh({ ...block, wanted: [index] }))
+          return field.plan(deviceId, [target], intervalMs).map((block) => fresh({ ...block, wanted: [index] }))
         } catch (error) {
           if (!(error instanceof RouteMQError)) throw error
           this.#unplanned.set(index, error)

@@ -1,13 +1,13 @@
 import type { Config } from '../config/config.js'
 import type { DeviceRecord, TargetRecord } from '../modbus/device-record.js'
 import type { PollPort } from '../modbus/field-polling.js'
-import type { PlannedBlock } from '../modbus/planner/plan-device.js'
 import type { ValueMessage, ValuePublisher } from '../mqtt/message.js'
 import type { Logger } from '../observability/logger.js'
 import { type Clock, sleep, systemClock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
 import { Alarms } from './alarms.js'
 import { Availability } from './availability.js'
+import { type BusLoad, busLoad, refuseOverload, refuseUnanswerable } from './bus-load.js'
 import type { FieldChange } from './field-changes.js'
 import { Grid } from './grid.js'
 import { PollGroup } from './poll-group.js'
@@ -30,14 +30,6 @@ export interface PollerOptions {
   readonly isLeader?: (bus: string) => boolean
   /** Watched fields that changed; they are published too. */
   readonly onChange?: (change: FieldChange) => void
-}
-
-/** Predicted use of a bus by polling: 1 is all of its time. */
-export interface BusLoad {
-  readonly bus: string
-  readonly load: number
-  /** A sentence where the load is over 80 %. */
-  readonly warning: string | null
 }
 
 export interface PollerStatus {
@@ -64,7 +56,6 @@ interface Entry {
   isDropped: boolean
 }
 
-const WARN_LOAD = 0.8
 /** What was asked for before a stop may be answered for so long. */
 const LAST_READS_MS = 500
 /** Steps of the golden ratio spread any number of phases evenly, and those already given never move. */
@@ -168,28 +159,20 @@ export class Poller {
   /**
    * The predicted load of a target's bus with that target on it (instead of its older self).
    *
-   * @throws RouteMQError BUS_LOAD_REFUSED over 100 %, unless forced; DEVICE_* where the device cannot be polled.
+   * @throws RouteMQError BUS_LOAD_REFUSED over 100 %, or where an answer cannot arrive in time, unless forced; DEVICE_*
+   * where the device cannot be polled.
    */
   checkTarget(target: TargetRecord, options: { readonly force?: boolean } = {}): BusLoad {
     const { field } = this.#options
     const intervalMs = this.#intervalOf(target)
     const bus = field.busOf(target.device_id)
-    field.plan(target.device_id, [target])
+    const reads = field.plan(target.device_id, [target], intervalMs)
     const others = this.targets().filter((other) => other.id !== target.id)
     const load = this.#loadOf(bus ?? '', target.is_active ? [...others, target] : others)
-    if (load.load <= 1 || options.force === true || !target.is_active) return load
-    throw new RouteMQError(
-      'BUS_LOAD_REFUSED',
-      `Polling device ${target.device_id} every ${intervalMs} ms would take ${percent(load.load)} of the time of bus ${bus}`,
-      {
-        details: {
-          device_id: target.device_id,
-          bus,
-          load_percent: Math.round(load.load * 100),
-          interval_ms: intervalMs,
-        },
-      },
-    )
+    if (options.force === true || !target.is_active) return load
+    refuseUnanswerable(field, reads, intervalMs)
+    refuseOverload(load, target.device_id, intervalMs)
+    return load
   }
 
   targets(): TargetRecord[] {
@@ -363,34 +346,6 @@ export class Poller {
   }
 
   #loadOf(bus: string, targets: readonly TargetRecord[]): BusLoad {
-    const { field } = this.#options
-    const groups = new Map<string, TargetRecord[]>()
-    for (const target of targets) {
-      if (field.busOf(target.device_id) !== bus) continue
-      const key = `${this.#intervalOf(target)}/${target.device_id}`
-      groups.set(key, [...(groups.get(key) ?? []), target])
-    }
-    let load = 0
-    for (const group of groups.values()) {
-      const [{ device_id }] = group as [TargetRecord, ...TargetRecord[]]
-      load += field.wireTime(device_id, this.#planOf(device_id, group)) / this.#intervalOf(group[0]!)
-    }
-    const warning = load > WARN_LOAD ? `Polling takes ${percent(load)} of the time of bus ${bus}` : null
-    return { bus, load: Math.round(load * 10_000) / 10_000, warning }
+    return busLoad(this.#options.field, bus, targets, (target) => this.#intervalOf(target))
   }
-
-  /** Targets that cannot be planned are not read, so they take no time of the bus. */
-  #planOf(deviceId: string, targets: readonly TargetRecord[]): PlannedBlock[] {
-    const { field } = this.#options
-    try {
-      return field.plan(deviceId, targets)
-    } catch (error) {
-      if (!(error instanceof RouteMQError)) throw error
-      return targets.length === 1 ? [] : targets.flatMap((target) => this.#planOf(deviceId, [target]))
-    }
-  }
-}
-
-function percent(share: number): string {
-  return `${Math.round(share * 100)} %`
 }

@@ -92,7 +92,7 @@ function plannedReads(field: FieldService, id: string, own: readonly TargetRecor
     groups.set(interval, [...(groups.get(interval) ?? []), target])
   }
   return [...groups].flatMap(([interval_ms, targets]) =>
-    field.polling.plan(id, targets).map((read) => {
+    field.polling.plan(id, targets, interval_ms).map((read) => {
       const { register_type, address, count, wanted } = read
       const asked = new Set<number>()
       for (const index of wanted) {

@@ -3,7 +3,7 @@ import type { Device } from '../device.js'
 import { REGISTER_TYPES, type ReadBlock } from '../field.js'
 import { describeAddress } from '../field-failure.js'
 import { type PlannedRead, planReads } from './plan-reads.js'
-import { wireCost } from './wire-time.js'
+import { joinLimit, type WireCost, wireCost } from './wire-time.js'
 
 export interface PlannedBlock extends ReadBlock {
   /** Indexes of the wanted blocks it brings. */
@@ -19,19 +19,22 @@ export function readLimit(device: Device, type: ReadBlock['register_type']): num
 
 /**
  * The cheapest reads that bring blocks of one device, each block whole; a block beyond the limit of the device is split
- * where the device's `allow_tearing` permits that.
+ * where the device's `allow_tearing` permits that. Reads are joined as far as the line carries their answer well within
+ * `timeoutMs`.
  *
  * @throws RouteMQError ADDRESS_INVALID for a block that cannot be had in one request.
  */
-export function planDevice(device: Device, blocks: readonly ReadBlock[]): PlannedBlock[] {
+export function planDevice(device: Device, blocks: readonly ReadBlock[], timeoutMs: number): PlannedBlock[] {
   const plan: PlannedBlock[] = []
   for (const type of REGISTER_TYPES) {
     const own = blocks.flatMap((block, index) =>
       block.register_type === type ? pieces(device, block).map((piece) => ({ ...piece, index })) : [],
     )
     if (own.length === 0) continue
+    const cost = costOf(device, type)
     const reads: PlannedRead[] = planReads(own, {
       max: readLimit(device, type),
+      maxJoined: joinLimit(cost, timeoutMs),
       maxGap: device.options.max_gap,
       forbidden: [
         ...(device.options.forbidden ?? []).filter((range) => range.register_type === type),
@@ -43,7 +46,7 @@ export function planDevice(device: Device, blocks: readonly ReadBlock[]): Planne
         ...device.learned.gaps(type),
       ],
       walls: device.learned.walls(type),
-      ...wireCost(device.bus.endpoint, type, device.bus.turnaroundMs, device.options.delay_ms),
+      ...cost,
     })
     for (const { address, count, wanted } of reads) {
       const indexes = [...new Set(wanted.map((i) => own[i]!.index))]
@@ -51,6 +54,11 @@ export function planDevice(device: Device, blocks: readonly ReadBlock[]): Planne
     }
   }
   return plan
+}
+
+/** What a read of a device costs on its bus. */
+export function costOf({ bus, options }: Device, type: ReadBlock['register_type']): WireCost {
+  return wireCost(bus.endpoint, type, bus.turnaroundMs, options.delay_ms)
 }
 
 function pieces(device: Device, block: ReadBlock): { address: number; count: number }[] {

@@ -12,6 +12,8 @@ export interface AddressRange {
 export interface PlanOptions {
   /** Addresses one request may carry. */
   readonly max: number
+  /** Addresses a request may carry that joins what one alone would not reach. @default as many as one may carry */
+  readonly maxJoined?: number | undefined
   /** Cost of a request, whatever it carries, milliseconds. */
   readonly requestMs: number
   /** Cost of each address it carries, milliseconds. */
@@ -57,7 +59,9 @@ export function planReads(wanted: readonly Wanted[], options: PlanOptions): Plan
         // A later range begins further off still.
         break
       }
+      const isLonger = next.address + next.count > end
       end = Math.max(end, next.address + next.count)
+      if (last > first && isLonger && end - start > (options.maxJoined ?? options.max)) break
       if (end - start > options.max) {
         if (last === first)
           throw new RangeError(`${next.count} addresses from ${next.address} do not fit into one request`)

@@ -5,6 +5,10 @@ import type { BusEndpoint } from '../transport/transport.js'
 export interface WireCost {
   readonly requestMs: number
   readonly addressMs: number
+  /** The part of `requestMs` that bytes and gaps around the data take. */
+  readonly frameMs: number
+  /** The part of `requestMs` that the unit takes to begin to answer. */
+  readonly turnaroundMs: number
 }
 
 /** What units take to begin to answer, before anything was measured, milliseconds. */
@@ -28,13 +32,28 @@ function overheadBytes(endpoint: BusEndpoint): number {
 export function wireCost(
   endpoint: BusEndpoint,
   type: RegisterType,
-  turnaroundMs: number | undefined,
+  turnaroundMs = TURNAROUND_MS,
   silenceMs = 0,
 ): WireCost {
   const byteMs = byteTime(endpoint)
   const bytesPerAddress = type === 'coil' || type === 'discrete' ? 1 / 8 : 2
   // A line keeps 3.5 characters of silence after each frame (Serial Line V1.02, 2.5.1.1), at least 1.75 ms above 19200 baud.
   const frameGap = 'path' in endpoint ? 2 * Math.max(3.5 * byteMs, endpoint.baudRate > 19_200 ? 1.75 : 0) : 0
-  const requestMs = overheadBytes(endpoint) * byteMs + frameGap + silenceMs + (turnaroundMs ?? TURNAROUND_MS)
-  return { requestMs, addressMs: bytesPerAddress * byteMs }
+  const frameMs = overheadBytes(endpoint) * byteMs + frameGap
+  return {
+    requestMs: frameMs + silenceMs + turnaroundMs,
+    addressMs: bytesPerAddress * byteMs,
+    frameMs,
+    turnaroundMs,
+  }
+}
+
+/**
+ * Addresses one request may carry for what was asked for apart: its bytes take at most half of what the unit leaves of
+ * the time-out. A request that needs all of it fails whenever anything is a little slower, and takes the device off line.
+ */
+export function joinLimit({ addressMs, frameMs, turnaroundMs }: WireCost, timeoutMs: number): number {
+  // How long units take is known for the bus only: a slow one must not keep the reads of the others apart.
+  const left = Math.max(timeoutMs - turnaroundMs, timeoutMs / 2)
+  return Math.floor((left / 2 - frameMs) / addressMs)
 }

@@ -46,7 +46,7 @@ async function bus(silent: Set<number>) {
   const poll = async (unit: number) => {
     const before = asked.length
     const wanted = { device_id: `unit${unit}`, register_type: 'holding', address: 0, count: 1 } as const
-    const [block] = field.polling.plan(wanted.device_id, [wanted])
+    const [block] = field.polling.plan(wanted.device_id, [wanted], INTERVAL_MS)
     const dueAt = clock.monotonic()
     const polled = field.polling.poll({ block: block!, wanted: [wanted], dueAt, intervalMs: INTERVAL_MS })
     polled.catch(() => {})

@@ -14,6 +14,7 @@ async function plant(extra: DeviceExtra) {
       .plan(
         'unit1',
         ranges.map(([address, count]) => ({ device_id: 'unit1', register_type: 'holding', address, count })),
+        1_000,
       )
       .map(({ address, count }) => [address, count])
   return { ...opened, read, plan }
