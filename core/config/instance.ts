@@ -19,7 +19,8 @@ export function instanceId(dataDir: string, keep: boolean, warn: (sentence: stri
   const fresh = randomBytes(4).toString('hex')
   if (!keep) return fresh
   try {
-    mkdirSync(dataDir, { recursive: true })
+    // Keys of devices, payloads and hashes lie in it: nobody else on this machine reads there.
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 })
     writeFileSync(path, `${fresh}\n`, { flag: 'wx' })
     return fresh
   } catch (error) {

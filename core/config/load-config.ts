@@ -97,6 +97,11 @@ export function loadConfig(options: LoadConfigOptions): LoadedConfig {
     mistakes.add({ key: present, got: `${present} alone`, want: 'MQTT_CERT and MQTT_KEY together' })
   }
   const http = httpSettings(resolved, demo, dataDir, mistakes)
+  if (http.jwt?.jwksUrl !== undefined && http.jwt.audience === undefined) {
+    warnings.push(
+      'HTTP_JWKS_URL without HTTP_JWT_AUDIENCE: tokens that its issuer made for other applications are taken too.',
+    )
+  }
   const log = logSettings(resolved, root, terminal, warnings)
   mistakes.throwIfAny()
 

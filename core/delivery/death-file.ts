@@ -40,7 +40,7 @@ export class DeathFile {
   write(suspicions: readonly KeptSuspicion[], { sync }: { readonly sync: boolean }): void {
     const fresh = `${this.#file}.${process.pid}`
     try {
-      mkdirSync(dirname(this.#file), { recursive: true })
+      mkdirSync(dirname(this.#file), { recursive: true, mode: 0o700 })
       const handle = openSync(fresh, 'w', 0o600)
       try {
         writeFileSync(handle, JSON.stringify(suspicions))

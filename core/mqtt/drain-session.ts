@@ -7,11 +7,15 @@ import { Lane, type LaneOptions } from './lane.js'
  */
 export type DrainOutcome = 'drained' | 'kept' | 'owner-returned'
 
+/** What is being handled when a session has to go back is given so long: without its acknowledgement it runs there again. */
+const FINISH_MS = 5_000
+
 /**
  * Opens the session of a process that is gone, handles what the broker kept for it and ends it. Without this, messages that
  * a share group dealt to that process would wait for ever.
  *
- * `options` are those of the lane that is gone: its client id and its subscriptions. `signal` closes the session as it is.
+ * `options` are those of the lane that is gone: its client id and its subscriptions. `signal` closes the session without
+ * ending it, once what is being handled is acknowledged.
  */
 export async function drainSession(
   options: LaneOptions,
@@ -27,7 +31,7 @@ export async function drainSession(
       if (!ownerReturned) options.onFatal?.(error)
     },
   })
-  const close = () => void lane.stop()
+  const close = () => void lane.drain(FINISH_MS).then(() => lane.stop())
   signal?.addEventListener('abort', close, { once: true })
   const drained = await lane.adopt(deadlineMs)
   signal?.removeEventListener('abort', close)

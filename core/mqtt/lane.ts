@@ -194,9 +194,11 @@ export class Lane {
     const filters = this.#options.subscriptions.map(({ filter }) => filter)
     this.#leaving = true
     for (;;) {
-      const connected = await this.#waiters.until(() => this.#link.state.name === 'connected' || this.#finished, left())
+      // A connection that has just gone counts as one until the link knows: to try it again at once would go on for ever.
+      const isUp = () => this.#link.state.name === 'connected' && this.#link.connection?.isClosed === false
+      const up = await this.#waiters.until(() => isUp() || this.#finished || this.#stopping !== undefined, left())
       const { connection } = this.#link
-      if (!connected || this.#finished || left() === 0) break
+      if (!up || this.#finished || this.#stopping !== undefined || left() === 0) break
       if (connection !== undefined && (await this.#draining.run(connection, filters, left))) {
         // It was stopped meanwhile: the session is not ours to end any more.
         if (this.#stopping !== undefined) break

@@ -12,7 +12,7 @@ import type { Logger } from '../observability/logger.js'
 import type { Tracing } from '../observability/tracing.js'
 import type { CallOptions } from '../router/context.js'
 import type { Dispatcher, PlannedSubscription, Route } from '../router/route.js'
-import type { Clock } from '../support/clock.js'
+import { type Clock, sleep } from '../support/clock.js'
 import { clientIdOf } from './client-id.js'
 import { type WorkerRole, type WorkerStats, workerName } from './protocol.js'
 import { type GatewayServices, remoteOutbox } from './services.js'
@@ -62,6 +62,7 @@ export class RouteWorker {
   #served = true
   /** Ends the adoption of a session, by client id. */
   readonly #adoptions = new Map<string, AbortController>()
+  readonly #adopting = new Set<Promise<DrainOutcome>>()
   #lanes: Lane[] = []
   #sessions: readonly HeldSession[] = []
 
@@ -153,18 +154,21 @@ export class RouteWorker {
   async adopt(session: HeldSession): Promise<DrainOutcome> {
     const end = new AbortController()
     this.#adoptions.set(session.clientId, end)
+    const drained = drainSession(
+      this.#laneOptions(session, [], session.heldSince),
+      ADOPT_MS,
+      AbortSignal.any([end.signal, this.#stopping.signal]),
+    )
+    this.#adopting.add(drained)
     try {
-      return await drainSession(
-        this.#laneOptions(session, [], session.heldSince),
-        ADOPT_MS,
-        AbortSignal.any([end.signal, this.#stopping.signal]),
-      )
+      return await drained
     } finally {
+      this.#adopting.delete(drained)
       this.#adoptions.delete(session.clientId)
     }
   }
 
-  /** Closes an adopted session as it is, because its owner is back; {@link adopt} resolves with `kept` then. */
+  /** Closes an adopted session without ending it, because its owner is back; {@link adopt} resolves with `kept` then. */
   letGo(clientId: string): void {
     this.#adoptions.get(clientId)?.abort()
   }
@@ -188,6 +192,8 @@ export class RouteWorker {
         return []
       }),
     )
+    // They were told to close, and have no more time than the rest.
+    await Promise.race([Promise.all(this.#adopting), sleep(left(), undefined, clock)])
     await this.#engine.drain(left())
     await this.#engine.stop()
     await this.#link.stop()

@@ -118,7 +118,7 @@ export class SessionBook {
     this.#writes += 1
     const fresh = `${this.#file}.${process.pid}`
     try {
-      mkdirSync(dirname(this.#file), { recursive: true })
+      mkdirSync(dirname(this.#file), { recursive: true, mode: 0o700 })
       writeFileSync(fresh, JSON.stringify(this.all()))
       renameSync(fresh, this.#file)
     } catch (error) {

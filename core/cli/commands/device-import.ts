@@ -134,8 +134,16 @@ async function withKeeper<T>(context: CliContext, force: boolean, work: (keeper:
       updateTarget: (id, changes) => product.call('PUT', `/api/admin/polling/${id}${query}`, changes),
     })
   }
-  return withStore(context, async ({ devices, targets }) =>
-    work({
+  return withStore(context, async (store) => {
+    const { devices, targets } = store
+    const { framework } = await store.migrationStatus()
+    if (framework.some(({ appliedAt }) => appliedAt === undefined)) {
+      throw new RouteMQError(
+        'DATABASE_SCHEMA',
+        `The database at ${store.address} has not all its tables: routemq migrate`,
+      )
+    }
+    return work({
       devices: () => devices.list(),
       targets: () => targets.list(),
       create: (input) => devices.insert(withoutTimes(normalizeDevice(input))),
@@ -145,8 +153,8 @@ async function withKeeper<T>(context: CliContext, force: boolean, work: (keeper:
         return targets.insert(record)
       },
       updateTarget: (id, changes) => targets.update(id, changes),
-    }),
-  )
+    })
+  })
 }
 
 /** The database sets them itself. */

@@ -99,7 +99,7 @@ export class SqliteThread {
   }
 
   async #start(): Promise<Worker> {
-    await mkdir(dirname(this.#file), { recursive: true }).catch((error: Error) => {
+    await mkdir(dirname(this.#file), { recursive: true, mode: 0o700 }).catch((error: Error) => {
       throw new SqliteError({ message: error.message, code: 'SQLITE_CANTOPEN' })
     })
     const worker = startThread(new URL('./thread.js', import.meta.url), { file: this.#file })

@@ -52,6 +52,14 @@ test('devices and points come in from CSV, with the addresses of the manual', as
   assert.deepEqual(chiller?.points, [])
 })
 
+test('a database without its tables is told how to get them', async (t) => {
+  const root = folder(t, { 'package.json': '{"type":"module"}', 'devices.csv': DEVICES })
+  const env = { DATABASE_URL: `sqlite:///${join(root, 'data/routemq.db')}` }
+  const { code, err } = await command(root, ['device:import', 'devices.csv'], env)
+  assert.equal(code, EXIT.configuration)
+  assert.match(err, /DATABASE_SCHEMA: .* routemq migrate/)
+})
+
 test('every bad line is told by its number, and then nothing is changed', async (t) => {
   const { run, devices } = await project(t, {
     'devices.csv': `device_id,host,port,slave_id

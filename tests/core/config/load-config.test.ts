@@ -297,7 +297,11 @@ test('tokens open a foreign address as keys do; a half of their settings is a mi
     scopeClaim: 'scope',
   })
   const keys = 'https://login.example/keys'
-  assert.equal(load(t, { HTTP_HOST: '::', HTTP_JWKS_URL: keys }).config.http.jwt?.jwksUrl, keys)
+  const open = load(t, { HTTP_HOST: '::', HTTP_JWKS_URL: keys })
+  assert.equal(open.config.http.jwt?.jwksUrl, keys)
+  assert.match(open.warnings.join(), /HTTP_JWKS_URL without HTTP_JWT_AUDIENCE/)
+  const bound = load(t, { HTTP_HOST: '::', HTTP_JWKS_URL: keys, HTTP_JWT_AUDIENCE: 'plant' })
+  assert.doesNotMatch(bound.warnings.join(), /HTTP_JWT_AUDIENCE/)
   assert.equal(load(t, { HTTP_HOST: '::' }, { 'data/api-keys.json': '[]' }).config.http.host, '::')
   assert.deepEqual(
     mistakesOf(() => load(t, { HTTP_JWT_SECRET: 'short', HTTP_JWT_ISSUER: 'me' })),

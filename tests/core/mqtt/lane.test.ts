@@ -367,6 +367,49 @@ function laneContract({ name, protocol, mosquitto, start }: Target): void {
       await link.stop()
     })
 
+    test('a session that has to go back is closed when what is being handled is acknowledged: it does not run again', async () => {
+      const topic = unique('t')
+      const clientId = unique('adopted')
+      const gone = testLane(broker.url, [`${topic}/#`], { protocol, clientId })
+      await gone.lane.start()
+      await gone.lane.stop()
+      const link = await testLink(broker.url, { protocol })
+      for (let i = 0; i < 3; i += 1) await link.publish(`${topic}/x`, String(i))
+      const config = mqttConfig({ protocol, window: { messages: 1, bytes: 1e6 } })
+      const handling: (() => void)[] = []
+      const abort = new AbortController()
+      let outcome: string | undefined
+      const ended = drainSession(
+        {
+          config,
+          url: broker.url,
+          clientId,
+          name: 'adopted',
+          subscriptions: [subscription(`${topic}/#`)],
+          window: config.window,
+          onMessage: (_message, settle) => handling.push(settle),
+          logger: silentLogger,
+        },
+        30_000,
+        abort.signal,
+      ).then((end) => {
+        outcome = end
+      })
+      await eventually(() => handling.length === 1, 'the first is being handled')
+      abort.abort()
+      await pause(50)
+      assert.equal(outcome, undefined, 'it waits for what is being handled')
+      handling[0]!()
+      await ended
+      assert.equal(outcome, 'kept')
+      assert.equal(handling.length, 1, 'nothing more was begun')
+      const owner = testLane(broker.url, [`${topic}/#`], { protocol, clientId })
+      await owner.lane.start()
+      await eventually(() => owner.texts().length >= 2, 'the others')
+      assert.deepEqual(owner.texts(), ['1', '2'])
+      await owner.lane.leave(5_000)
+    })
+
     test('a paused lane outlives its keepalive', () =>
       undisturbed(400, async () => {
         const topic = unique('t')

@@ -38,7 +38,9 @@ export class Door {
       far.pipe(client)
     })
     this.#server = server
-    await new Promise<void>((resolve) => server.listen(this.port, '127.0.0.1', resolve))
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject).listen(this.port, '127.0.0.1', resolve)
+    })
   }
 
   async close(): Promise<void> {

@@ -14,6 +14,7 @@ const SOURCE_FLAGS = [
   join(REPOSITORY, 'node_modules/tsx/dist/esm/index.mjs'),
 ]
 const HANG_GUARD_MS = 60_000
+const STOP_GUARD_MS = 30_000
 
 /** The environment of a stranger: nothing of ours but what a test sets. */
 function cleanEnvironment(extra: Readonly<Record<string, string>>): Record<string, string> {
@@ -132,7 +133,7 @@ export class Product {
     if (this.child.exitCode !== null || this.child.signalCode !== null) return this.child.exitCode
     const exited = once(this.child, 'close')
     this.child.kill('SIGTERM')
-    const guard = setTimeout(() => this.child.kill('SIGKILL'), 10_000)
+    const guard = setTimeout(() => this.child.kill('SIGKILL'), STOP_GUARD_MS)
     const [code] = (await exited) as [number | null]
     clearTimeout(guard)
     return code
