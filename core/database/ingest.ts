@@ -1,63 +1,16 @@
 import { randomBytes } from 'node:crypto'
-import type { Logger } from '../observability/logger.js'
-import type { Tracing } from '../observability/tracing.js'
 import type { Sample, SampleSink } from '../poller/sample.js'
-import type { Spool } from '../spool/spool.js'
-import { type Clock, sleep, systemClock } from '../support/clock.js'
+import { sleep, systemClock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
 import { BatchInsert } from './ingest/batch-insert.js'
+import { BatchSize } from './ingest/batch-size.js'
+import type { IngestOptions, IngestStats } from './ingest/options.js'
 import { ReadingSpool } from './ingest/reading-spool.js'
 import { RowBuffer } from './ingest/row-buffer.js'
 import { rowsOf } from './ingest/rows.js'
 import type { ReadingSource, ReadingWrite } from './readings/reading.js'
-import type { StoreState } from './store.js'
 
-/** What ingest needs of a store. */
-export interface IngestStore {
-  readonly state: StoreState
-  onState(listener: (state: StoreState) => void): () => void
-  readonly readings: { insertBatch(rows: readonly ReadingWrite[]): Promise<void> }
-}
-
-export interface IngestOptions {
-  readonly store: IngestStore
-  /** Where rows go while the database is away; without it they wait in the buffer, and the poller with them. */
-  readonly spool?: Spool
-  readonly logger: Logger
-  /** Id of this installation. */
-  readonly instance: string
-  /** Id of this life of it. @default made of time and chance */
-  readonly boot?: string
-  readonly clock?: Clock
-  /** Rows the buffer holds; when it is full, `accept` waits. @default 100,000 */
-  readonly capacity?: number
-  /** Rows of a batch; up to four times as many where they have piled up. @default 2,000 */
-  readonly batchRows?: number
-  /** Milliseconds a row waits for its batch to fill at most. @default 200 */
-  readonly batchMs?: number
-  /** Milliseconds after which a batch that the database has not confirmed goes to the spool as well. @default 500 */
-  readonly confirmMs?: number
-  /** Makes a span of each insert. */
-  readonly tracing?: Tracing
-}
-
-export interface IngestStats {
-  /** Rows taken from the poller, and what became of them: the rest is in the buffer or on its way. */
-  readonly accepted: number
-  readonly inserted: number
-  readonly spooled: number
-  /** Rows brought from the spool into the database. */
-  readonly replayed: number
-  /** Oldest rows given up because the spool was full. */
-  readonly dropped: number
-  /** Rows not taken because storing readings was suspended. */
-  readonly suspended: number
-  /** Rows that the database refused by themselves, samples whose time is none, and records of the spool that hold no batch. */
-  readonly refused: number
-  readonly buffered: number
-  readonly spoolBytes: number
-  readonly spoolRecords: number
-}
+export type { IngestOptions, IngestStats, IngestStore } from './ingest/options.js'
 
 /** How long to wait before the next attempt where nothing else wakes the loop. */
 const RETRY_MS = 500
@@ -79,6 +32,7 @@ export class Ingest implements SampleSink {
   readonly #pumping: Promise<void>
   readonly #replaying: Promise<void>
   readonly #buffer: RowBuffer
+  readonly #batch: BatchSize
   #sequence = 0
   #placing = 0
   /** Batches that the database has not confirmed in time and that still may come. */
@@ -97,6 +51,7 @@ export class Ingest implements SampleSink {
     const { spool, instance, boot = bootId(), tracing, ...rest } = options
     this.#options = { clock: systemClock, capacity: 100_000, batchRows: 2_000, batchMs: 200, confirmMs: 500, ...rest }
     this.#buffer = new RowBuffer(this.#options)
+    this.#batch = new BatchSize(this.#options.batchRows, this.#options.confirmMs)
     const { store, logger } = options
     const onRefused = (row: ReadingWrite, error: string) => this.#refuse(row, error)
     this.#inserts = new BatchInsert({ readings: store.readings, logger, onRefused, ...(tracing && { tracing }) })
@@ -217,7 +172,7 @@ export class Ingest implements SampleSink {
         await Promise.all(underWay)
         return
       }
-      const batch = this.#buffer.take()
+      const batch = this.#buffer.take(this.#batch.most)
       this.#placing += batch.length
       const placed = this.#place(batch).finally(() => {
         underWay.delete(placed)
@@ -266,6 +221,7 @@ export class Ingest implements SampleSink {
   /** True when the database confirmed in time. A batch that takes longer goes on by itself; meanwhile none follows. */
   async #insertInTime(batch: readonly ReadingWrite[]): Promise<boolean> {
     const { confirmMs, clock } = this.#options
+    const startedAt = clock.monotonic()
     const inserting = this.#inserts.insert(batch).then(
       () => true,
       (error: unknown) => this.#notInserted(error),
@@ -278,6 +234,7 @@ export class Ingest implements SampleSink {
     const outcome = await (this.#spool === undefined ? inserting : Promise.race([inserting, late]))
     cancel()
     if (outcome === undefined) {
+      this.#batch.late()
       this.#stalled += 1
       void inserting.then((inserted) => {
         if (inserted) this.#count.inserted += batch.length
@@ -287,7 +244,10 @@ export class Ingest implements SampleSink {
       })
       return false
     }
-    if (outcome) this.#count.inserted += batch.length
+    if (outcome) {
+      this.#batch.confirmed(batch.length, clock.monotonic() - startedAt)
+      this.#count.inserted += batch.length
+    }
     return outcome
   }
 

@@ -9,12 +9,6 @@ export interface RowBufferOptions {
   readonly batchMs: number
 }
 
-/**
- * Where the database is behind, rows pile up, and a batch takes so many times as many of them: SQLite writes a page for all
- * rows of a batch that lie in it (benchmarks).
- */
-const PILED = 4
-
 /** Rows in the order taken, given out in batches. */
 export class RowBuffer {
   readonly #options: RowBufferOptions
@@ -35,8 +29,8 @@ export class RowBuffer {
     for (const row of rows) this.#rows.push(row)
   }
 
-  take(): ReadingWrite[] {
-    const most = this.#options.batchRows * PILED
+  /** The oldest, at most so many. */
+  take(most: number): ReadingWrite[] {
     let batch = this.#rows
     // Cut out of an array that stays, rows would go on being seen from its memory, and all of them would grow old.
     if (batch.length <= most) this.#rows = []

@@ -341,6 +341,23 @@ describe('ingest while the database is away', () => {
     assert.ok(sizes.slice(2).every((size) => size <= 80) && Math.max(...sizes) === 80, sizes.join())
   })
 
+  test('a slow database is given no larger batches: they would not be confirmed in time', async () => {
+    const store = new Fake()
+    const sizes: number[] = []
+    const { insertBatch } = store.readings
+    store.readings.insertBatch = async (rows) => {
+      sizes.push(rows.length)
+      await new Promise((resolve) => setTimeout(resolve, 30))
+      await insertBatch(rows)
+    }
+    const limits = { batchRows: 20, batchMs: 5, capacity: 1_000, confirmMs: 60 }
+    const ingest = new Ingest({ logger: silentLogger, instance: 'i', store, ...limits })
+    ingests.push(ingest)
+    await ingest.accept(Array.from({ length: 40 }, (_, slot) => sample('d', slot)))
+    await ingest.flush()
+    assert.deepEqual(sizes, new Array(10).fill(20))
+  })
+
   test('each insert is a span where traces are made, and a failed one says so', async () => {
     const store = new Fake()
     const spans: object[] = []
