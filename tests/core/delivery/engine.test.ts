@@ -573,7 +573,7 @@ test('a dead letter can be run again, past its deadline only by force', async ()
   const [letter] = (store as KeepingStore).inner.letters
   assert.equal((await engine.run(letter!)).ok, false)
   ok = true
-  await pause(120)
+  await pause(600)
   const late = await engine.run(letter!)
   assert.equal(late.ok === false && late.error.code, 'COMMAND_EXPIRED')
   assert.deepEqual(await engine.run(letter!, { force: true }), { ok: true, value: { done: true } })
