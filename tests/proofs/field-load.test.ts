@@ -21,8 +21,8 @@ const TICK_MS = 10
 let built: BuiltPackage | undefined
 after(() => built?.remove())
 
-/** None but for profiles. */
-const NODE_OPTIONS = process.env.PROOF_NODE_OPTIONS ?? ''
+/** As `npm start` and the image run it; others for profiles. */
+const NODE_OPTIONS = process.env.PROOF_NODE_OPTIONS ?? '--v8-pool-size=1'
 const NO_ROUTES = `import { Router } from 'routemq'\nexport default new Router()\n`
 
 /** Milliseconds of processor time of a process, and of its main thread alone. */
