@@ -10,7 +10,7 @@ import type { DeviceOptions } from './device-schema.js'
 import { unitOf } from './endpoint.js'
 import type { BlockReading, ReadBlock, RegisterType } from './field.js'
 import type { DeviceState } from './field-event.js'
-import { BUSY, exceptionOf, isUnanswered, toFieldError, verdictOf } from './field-failure.js'
+import { BUSY, exceptionOf, isUnanswered, quarantinedError, toFieldError, verdictOf } from './field-failure.js'
 import type { RequestCounter } from './field-metrics.js'
 import type { Patience } from './patience.js'
 import { LearnedRanges } from './planner/learned-ranges.js'
@@ -122,15 +122,16 @@ export class Device {
     const sent = () => {
       sentAt = this.#context.clock.monotonic()
     }
+    const failed = (error: BusError) => {
+      if (isUnanswered(error)) this.#unanswered(error, sentAt)
+      else if (verdictOf(error) === 'alive') this.alive()
+    }
     try {
-      const reading = await this.#readOnce(block, call, timing.kind, timing.timeoutMs, timing, sent)
+      const reading = await this.#readOnce(block, call, timing.kind, timing.timeoutMs, timing, sent, failed)
       this.alive()
       return reading
     } catch (error) {
-      if (error instanceof BusError) {
-        if (isUnanswered(error)) this.#unanswered(error, sentAt)
-        else if (verdictOf(error) === 'alive') this.alive()
-      }
+      if (isRefused(error)) throw quarantinedError(this.id, this.bus.id)
       throw toFieldError(error, {
         device: this.id,
         bus: this.bus.id,
@@ -207,6 +208,10 @@ export class Device {
     if (!up) this.#set('bus_down')
     else if (this.#state.name === 'offline' && this.#state.reason === 'bus_down') this.#set('unknown')
   }
+
+  /** Polls that were queued before the device fell silent cost its bus no time-out each: they are not sent any more. */
+  readonly #withheld = (): string | undefined =>
+    this.quarantine.active ? `device ${this.id} is in quarantine` : undefined
 
   #unanswered(error: BusError, sentAt: number): void {
     const now = this.#context.clock.monotonic()
@@ -286,6 +291,7 @@ export class Device {
     timeoutMs: number,
     timing: { signal?: AbortSignal | undefined; dueAt?: number; intervalMs?: number },
     onSent?: () => void,
+    onFailed?: (error: BusError) => void,
   ): Promise<BlockReading> {
     const { cache, bus, counter } = this.#context
     const type = `read_${block.register_type}`
@@ -311,6 +317,8 @@ export class Device {
               intervalMs: timing.intervalMs,
               signal: timing.signal,
               onSent: sent,
+              onFailed,
+              refusal: kind === 'poll' ? this.#withheld : undefined,
             })
       if (kind !== 'read') counter.succeeded(type, answer.roundTripMs)
       const timestamp = answer.completedAt / 1_000
@@ -327,12 +335,16 @@ export class Device {
         quality: 'good',
       }
     } catch (error) {
-      if (kind !== 'read') counter.failed(type, this.toError(error, call).code)
+      if (kind !== 'read' && !isRefused(error)) counter.failed(type, this.toError(error, call).code)
       throw error
     } finally {
       ticket?.close()
     }
   }
+}
+
+function isRefused(error: unknown): boolean {
+  return error instanceof BusError && error.failure.kind === 'refused'
 }
 
 function readCall(block: ReadBlock): ModbusCall {

@@ -140,6 +140,13 @@ export interface FailureContext {
   readonly timeoutMs: number
 }
 
+/** What a poll of a device in quarantine fails with that was not sent. */
+export function quarantinedError(device: string, bus: string): RouteMQError {
+  return new RouteMQError('DEVICE_TIMEOUT', `Device ${device} does not answer and is asked less often`, {
+    details: { device_id: device, bus, quarantined: true },
+  })
+}
+
 /** The error a caller sees for a failed request: its code, and a sentence that names device, function and address. */
 export function toFieldError(error: unknown, context: FailureContext): RouteMQError {
   if (error instanceof RouteMQError) return error

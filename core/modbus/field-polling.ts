@@ -4,6 +4,7 @@ import type { ResolvedPoint } from './codec/point-codec.js'
 import type { Device } from './device.js'
 import type { BlockReading, ReadBlock } from './field.js'
 import type { DeviceState, FieldEvent } from './field-event.js'
+import { quarantinedError } from './field-failure.js'
 import type { Fleet } from './fleet.js'
 import { jointsOf } from './planner/learned-ranges.js'
 import { costOf, type PlannedBlock, planDevice } from './planner/plan-device.js'
@@ -137,9 +138,7 @@ export class FieldPolling implements PollPort {
   /** Probes of silent units cost their bus a bounded share of its time; who is not due fails without being asked. */
   #claimProbe(device: Device, timeoutMs: number, intervalMs: number): void {
     if (this.#fleet.probesOf(device).claim(device.id, timeoutMs, intervalMs, this.#clock.monotonic())) return
-    throw new RouteMQError('DEVICE_TIMEOUT', `Device ${device.id} does not answer and is asked less often`, {
-      details: { device_id: device.id, bus: device.bus.id, quarantined: true },
-    })
+    throw quarantinedError(device.id, device.bus.id)
   }
 
   #learn(device: Device, block: PlannedBlock, wanted: readonly ReadBlock[], error: unknown): void {

@@ -19,6 +19,7 @@ export class BusJob implements QueueJob {
   readonly #reject: (error: BusError) => void
   #cancelDeadline: (() => void) | undefined
   #onAbort: (() => void) | undefined
+  #isOver = false
 
   constructor(request: BusRequest, resolve: (answer: BusAnswer) => void, reject: (error: BusError) => void) {
     this.request = request
@@ -74,11 +75,15 @@ export class BusJob implements QueueJob {
 
   resolve(answer: BusAnswer): void {
     this.release()
+    this.#isOver = true
     this.#resolve(answer)
   }
 
   reject(error: BusError): void {
     this.release()
+    if (this.#isOver) return
+    this.#isOver = true
+    this.request.onFailed?.(error)
     this.#reject(error)
   }
 

@@ -1,5 +1,6 @@
 import type { LineEcho } from '../transport/line-echo.js'
 import type { ModbusAnswer, ModbusCall } from '../transport/transport.js'
+import type { BusError } from './bus-error.js'
 import type { QueueJob } from './queue.js'
 
 /** Settings of one bus; where its devices differ the more careful value holds. Milliseconds. */
@@ -32,6 +33,8 @@ export interface BusRequest extends QueueJob {
   readonly refusal?: (() => string | undefined) | undefined
   /** Runs when the request goes to the wire. */
   readonly onSent?: (() => void) | undefined
+  /** Runs when the request failed, before the next one goes to the wire: a promise would tell only after that. */
+  readonly onFailed?: ((error: BusError) => void) | undefined
 }
 
 export interface BusAnswer extends ModbusAnswer {

@@ -203,7 +203,7 @@ export class Bus {
   }
 
   #sendAtOnce(job: BusJob): boolean {
-    if (this.state.name !== 'open' || job.request.refusal !== undefined) return false
+    if (this.state.name !== 'open' || job.request.refusal?.() !== undefined) return false
     const lane = this.#connections.free(this.#settings.inFlight)
     if (lane === undefined) return false
     this.#now = this.#clock.monotonic()

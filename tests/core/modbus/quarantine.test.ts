@@ -54,7 +54,7 @@ async function bus(silent: Set<number>) {
     await polled.catch(() => {})
     return asked.length > before
   }
-  return { clock, field, devices, poll }
+  return { clock, field, devices, poll, asked }
 }
 
 /** Both units in quarantine, unit 1 just probed, unit 2 waiting for its turn. A probe costs 50 ms, so 1000 ms of turns. */
@@ -95,5 +95,41 @@ test('a unit that somebody finds alive gives its turn to the next, and is polled
   assert.deepEqual((await answer).values, [2])
   assert.equal(await poll(1), true)
   assert.equal(await poll(2), true)
+  await field.stop(0)
+})
+
+test('a device with many reads that falls silent costs its bus two time-outs, not one for each read', async () => {
+  const silent = new Set<number>()
+  const { field, clock, asked } = await bus(silent)
+  /** One slot of the poller: ten blocks of unit 1, too far apart to be joined, and one of unit 2. Which units were asked. */
+  const slot = async () => {
+    const before = asked.length
+    const codes = [1, 2].map(async (unit) => {
+      const wanted = Array.from({ length: unit === 1 ? 10 : 1 }, (_, at) => {
+        return { device_id: `unit${unit}`, register_type: 'holding', address: at * 1_000, count: 1 } as const
+      })
+      const blocks = field.polling.plan(`unit${unit}`, wanted, INTERVAL_MS)
+      const dueAt = clock.monotonic()
+      const polls = blocks.map((block) => field.polling.poll({ block, wanted, dueAt, intervalMs: INTERVAL_MS }))
+      return await Promise.all(
+        polls.map((poll) =>
+          poll.then(
+            () => 'answered',
+            (error) => error.code,
+          ),
+        ),
+      )
+    })
+    await clock.advance(INTERVAL_MS)
+    return { asked: asked.slice(before).sort(), codes: await Promise.all(codes) }
+  }
+  assert.equal((await slot()).asked.length, 11)
+  silent.add(1)
+  const failed = Array.from({ length: 10 }, () => 'DEVICE_TIMEOUT')
+  assert.deepEqual(await slot(), { asked: [1, 1, 2], codes: [failed, ['answered']] })
+  assert.deepEqual(await slot(), { asked: [1, 2], codes: [failed, ['answered']] }, 'one probe')
+  assert.deepEqual(await slot(), { asked: [2], codes: [failed, ['answered']] }, 'and none until its turn')
+  const { successful_requests, errors_by_type } = field.metrics().modbus
+  assert.deepEqual([successful_requests, errors_by_type], [14, { DEVICE_TIMEOUT: 3 }], 'what went to the wire')
   await field.stop(0)
 })
