@@ -2,10 +2,10 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { openEngine } from '../../core/database/sqlite/engine.js'
-import { DATABASES, listens } from './support/databases.js'
-import { Product, runCommand } from './support/product.js'
-import { makeProject } from './support/project.js'
-import { SERVICES_REQUIRED } from './support/services.js'
+import { DATABASES, listens } from '../e2e/support/databases.js'
+import { Product, runCommand } from '../e2e/support/product.js'
+import { makeProject } from '../e2e/support/project.js'
+import { SERVICES_REQUIRED } from '../e2e/support/services.js'
 
 /** As SQLAlchemy made them for NexusBus. */
 const tables = (id: string) => [

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
-import { Product } from './support/product.js'
-import { makeProject } from './support/project.js'
+import { Product } from '../e2e/support/product.js'
+import { makeProject } from '../e2e/support/project.js'
 
 test('the last known values are there after a restart, before anything was read', async (t) => {
   const project = makeProject()

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { hostileRequests, judge, senderTo } from '../core/http/hostile-requests.js'
-import { DATABASES, listens } from './support/databases.js'
-import { Product } from './support/product.js'
-import { makeProject } from './support/project.js'
-import { ok, RestClient } from './support/rest-client.js'
-import { SERVICES_REQUIRED } from './support/services.js'
+import { DATABASES, listens } from '../e2e/support/databases.js'
+import { Product } from '../e2e/support/product.js'
+import { makeProject } from '../e2e/support/project.js'
+import { ok, RestClient } from '../e2e/support/rest-client.js'
+import { SERVICES_REQUIRED } from '../e2e/support/services.js'
 
 const REQUESTS = process.env.ROUTEMQ_PROOF === 'full' ? 10_000 : 800
 

@@ -3,8 +3,8 @@ import { createServer } from 'node:net'
 import { test } from 'node:test'
 import mqtt from 'mqtt'
 import { createTransport } from '../../core/modbus/transport/open.js'
-import { Product } from './support/product.js'
-import { makeProject } from './support/project.js'
+import { Product } from '../e2e/support/product.js'
+import { makeProject } from '../e2e/support/project.js'
 
 /** A port nobody listens on. */
 function freePort(): Promise<number> {

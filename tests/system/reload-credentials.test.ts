@@ -6,9 +6,9 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { needsMosquitto, startMosquitto } from '../core/mqtt/kit.js'
-import { Product } from './support/product.js'
-import { makeProject } from './support/project.js'
-import { freePort } from './support/services.js'
+import { Product } from '../e2e/support/product.js'
+import { makeProject } from '../e2e/support/project.js'
+import { freePort } from '../e2e/support/services.js'
 
 async function until(holds: () => boolean | Promise<boolean>, what: () => string): Promise<void> {
   for (const startedAt = performance.now(); !(await holds()); await pause(50)) {

@@ -3,10 +3,10 @@ import { readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
-import { DATABASES, listens } from './support/databases.js'
-import { Product, runCommand } from './support/product.js'
-import { makeProject } from './support/project.js'
-import { SERVICES_REQUIRED } from './support/services.js'
+import { DATABASES, listens } from '../e2e/support/databases.js'
+import { Product, runCommand } from '../e2e/support/product.js'
+import { makeProject } from '../e2e/support/project.js'
+import { SERVICES_REQUIRED } from '../e2e/support/services.js'
 
 const MIGRATION = `export const up = (db: any) => db.schema.createTable('recipes').addColumn('id', 'integer').execute()\n`
 const env = { ROUTEMQ_DEMO: 'true', LOG_LEVEL: 'warn' }

@@ -8,9 +8,9 @@ import { after, before, describe, test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import mqtt, { type IPublishPacket } from 'mqtt'
 import { type Mosquitto, needsMosquitto, startMosquitto } from '../core/mqtt/kit.js'
-import { Product } from './support/product.js'
-import { makeProject } from './support/project.js'
-import { freePort } from './support/services.js'
+import { Product } from '../e2e/support/product.js'
+import { makeProject } from '../e2e/support/project.js'
+import { freePort } from '../e2e/support/services.js'
 
 interface SpanRecord {
   readonly name: string

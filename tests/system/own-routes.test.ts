@@ -3,9 +3,9 @@ import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { createApp } from 'routemq'
 import { z } from 'zod'
-import { Product } from './support/product.js'
-import { makeProject } from './support/project.js'
-import { ok, RestClient, refused } from './support/rest-client.js'
+import { Product } from '../e2e/support/product.js'
+import { makeProject } from '../e2e/support/project.js'
+import { ok, RestClient, refused } from '../e2e/support/rest-client.js'
 
 const KEY = 'a-key-of-sixteen-or-more'
 

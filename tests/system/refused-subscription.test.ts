@@ -3,9 +3,9 @@ import { createServer } from 'node:net'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Aedes } from 'aedes'
-import { Product } from './support/product.js'
-import { makeProject } from './support/project.js'
-import { freePort } from './support/services.js'
+import { Product } from '../e2e/support/product.js'
+import { makeProject } from '../e2e/support/project.js'
+import { freePort } from '../e2e/support/services.js'
 
 const REFUSED = '$share/routemq/devices/+/control'
 

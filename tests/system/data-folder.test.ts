@@ -4,8 +4,8 @@ import { mkdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
-import { Product, runCommand } from './support/product.js'
-import { makeProject } from './support/project.js'
+import { Product, runCommand } from '../e2e/support/product.js'
+import { makeProject } from '../e2e/support/project.js'
 
 const DISK_MIB = 24
 

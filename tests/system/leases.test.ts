@@ -3,11 +3,11 @@ import { once } from 'node:events'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { startMosquitto } from '../core/mqtt/kit.js'
-import { Door } from './support/late-server.js'
-import { Product } from './support/product.js'
-import { makeProject } from './support/project.js'
-import { freePort, missingServers, POSTGRES, SERVICES_REQUIRED } from './support/services.js'
-import { Witness } from './support/witness.js'
+import { Door } from '../e2e/support/late-server.js'
+import { Product } from '../e2e/support/product.js'
+import { makeProject } from '../e2e/support/project.js'
+import { freePort, missingServers, POSTGRES, SERVICES_REQUIRED } from '../e2e/support/services.js'
+import { Witness } from '../e2e/support/witness.js'
 
 const MOVE_WITHIN_MS = 15_000
 

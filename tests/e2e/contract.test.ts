@@ -1,4 +1,0 @@
-import { contractSuite } from './support/contract-suite.js'
-import { DATABASES } from './support/databases.js'
-
-for (const kind of DATABASES) await contractSuite(kind)
