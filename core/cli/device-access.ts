@@ -1,4 +1,6 @@
+import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import dotenv from 'dotenv'
 import { loadConfig } from '../config/load-config.js'
@@ -89,32 +91,38 @@ function throughProduct(product: RunningProduct): DeviceAccess {
 async function openOwnBus(context: CliContext): Promise<DeviceAccess> {
   const { root, env } = context
   const { config } = loadConfig({ root, env, keepInstance: false })
-  const [{ FieldService }, { auditEntry }, { BusLeases }, { LeaseFiles }] = await Promise.all([
-    import('../modbus/field-service.js'),
-    import('../kernel/records.js'),
-    import('../kernel/bus-leases.js'),
-    import('../kernel/lease-files.js'),
-  ])
+  const [{ FieldService }, { auditEntry }, { LeaseFiles }, { CommandLeases }, { COMMAND }, { placeVirtual }] =
+    await Promise.all([
+      import('../modbus/field-service.js'),
+      import('../kernel/records.js'),
+      import('../kernel/lease-files.js'),
+      import('./command-leases.js'),
+      import('../kernel/bus-leases.js'),
+      import('../kernel/demo-plant.js'),
+    ])
   const store = await migratedStore(context)
-  const devices = await (store === undefined
+  const kept = await (store === undefined
     ? plantOfFile(root).then(({ devices }) => devices)
     : store.devices.list()
   ).catch(async (error: unknown) => {
     await store?.close()
     throw error
   })
-  // Another installation on the same database may own the bus: then it is not opened here either.
-  const leases = new BusLeases({
-    book:
-      store === undefined || store.dialect === 'sqlite'
-        ? new LeaseFiles(join(config.app.dataDir, 'buses'))
-        : store.leases,
-    owner: config.app.instance,
-    neighboursFile: join(config.app.dataDir, 'neighbours.json'),
-    logger: silentLogger,
+  // The virtual device of demo mode runs with the product only; at the address in its record may be somebody else's.
+  const devices = kept.map(placeVirtual(undefined))
+  // The product may run where its run file is not seen, or another installation own the bus: it is not opened here then.
+  const server = store === undefined || store.dialect === 'sqlite' ? undefined : store.leases
+  const leases = new CommandLeases({
+    book: server ?? new LeaseFiles(join(config.app.dataDir, 'buses')),
+    owner: `${COMMAND}${hostname().slice(0, 60)}:${process.pid}:${randomBytes(4).toString('hex')}`,
+    // A lock whose process is gone is taken over at once.
+    isAlive: async (owner) => server === undefined || (await server.alive()).includes(owner),
+    onWait: (bus, owner) =>
+      context.err(`The lease of bus ${bus} was left behind by ${owner}; it is free when it has lapsed, in seconds.`),
+    onLost: (bus) => field.release(bus),
+    signal: context.signal,
     clock: systemClock,
   })
-  leases.start()
   const field = new FieldService({
     config: config.modbus,
     ownership: leases,
@@ -141,7 +149,12 @@ async function openOwnBus(context: CliContext): Promise<DeviceAccess> {
   }
 }
 
-/** The database where it is there and the product has run on it: else its tables say nothing yet. */
+/**
+ * The database where it is there and the product has run on it: else its tables say nothing yet.
+ *
+ * @throws DATABASE_UNAVAILABLE, DATABASE_SCHEMA for a server that is away or has not all tables: nobody but it knows the
+ * devices, and who owns their buses.
+ */
 export async function migratedStore(context: CliContext): Promise<Store | undefined> {
   const { database } = loadConfig({ root: context.root, env: context.env, keepInstance: false }).config
   // Looking at a file that is not there would make it.
@@ -155,8 +168,19 @@ export async function migratedStore(context: CliContext): Promise<Store | undefi
     const { framework } = await store.migrationStatus()
     if (framework.every(({ appliedAt }) => appliedAt !== undefined)) return store
   }
+  const { state, address, dialect } = store
   await store.close()
-  return undefined
+  if (dialect === 'sqlite') return undefined
+  if (state.name === 'ok') {
+    throw new RouteMQError(
+      'DATABASE_SCHEMA',
+      `The database at ${address} has not all tables of this version: run \`routemq migrate\`, or start the product.`,
+    )
+  }
+  throw new RouteMQError(
+    'DATABASE_UNAVAILABLE',
+    `The database at ${address} cannot be used: ${state.reason}. It alone knows the devices and who owns their buses.`,
+  )
 }
 
 /** Devices and polling targets of the application's own file. */

@@ -65,7 +65,7 @@ export interface ReadyReport {
 /** Every change takes who asked, for the audit. Unknown ids reject with DEVICE_UNKNOWN. */
 type DeviceFields = Partial<Omit<DeviceInput, 'device_id'>>
 /** Fields that change, or what makes them of the record as it is when their turn comes. */
-export type DeviceChanges = DeviceFields | ((device: DeviceRecord) => DeviceFields)
+type DeviceChanges = DeviceFields | ((device: DeviceRecord) => DeviceFields)
 
 export interface DeviceService {
   list(filter?: { readonly activeOnly?: boolean }): Promise<readonly DeviceRecord[]>

@@ -37,7 +37,8 @@ export interface BusLeasesOptions {
   readonly clock: Clock
 }
 
-const TERM_MS = 8_000
+/** How long a lease lasts that nobody renews. */
+export const BUS_TERM_MS = 8_000
 /** A request waits so long for a bus that is not decided yet. */
 const DECISION_MS = 3_000
 /** Leases are given back within this, or lapse. */
@@ -49,6 +50,8 @@ const GONE_MS = 86_400_000
 
 const BUS = 'bus/'
 const INSTALLATION = 'installation/'
+/** Begins the owners that are commands of the command line; no instance may have a colon. */
+export const COMMAND = 'command:'
 const UNDECIDED: BusHolder = { mine: false, owner: null, reason: 'it is not decided yet who owns it' }
 const DOUBTFUL: BusHolder = {
   mine: false,
@@ -82,7 +85,7 @@ export class BusLeases implements BusOwnership {
 
   constructor(options: BusLeasesOptions) {
     this.#options = options
-    this.#termMs = options.termMs ?? TERM_MS
+    this.#termMs = options.termMs ?? BUS_TERM_MS
     this.#mine = { mine: true, owner: options.owner }
     this.#neighbours = new Set(readNeighbours(options.neighboursFile))
     this.#beat = options.clock.monotonic()
@@ -181,7 +184,7 @@ export class BusLeases implements BusOwnership {
     const wanted = holders.filter(([bus, { mine }]) => mine || alone || reachable(bus)).map(([bus]) => bus)
     let leases: ReadonlyMap<string, Lease>
     try {
-      leases = await book.acquireAll([INSTALLATION + owner, ...wanted.map((bus) => BUS + bus)], owner, this.#termMs)
+      leases = await book.acquireAll([INSTALLATION + owner, ...wanted.map(busLease)], owner, this.#termMs)
       if (this.#rounds++ % LOOK_AROUND === 0) await this.#lookAround()
     } catch (error) {
       this.#goOnAlone(error)
@@ -191,9 +194,13 @@ export class BusLeases implements BusOwnership {
     this.#isAway = false
     this.#settle(
       holders.map(([bus]) => {
-        const lease = leases.get(BUS + bus)
+        const lease = leases.get(busLease(bus))
         if (lease === undefined) return [bus, UNREACHABLE]
         if (lease.held) return [bus, this.#mine]
+        // A command is gone soon: it is no neighbour to stand by for.
+        if (lease.owner.startsWith(COMMAND)) {
+          return [bus, { mine: false, owner: lease.owner, reason: `${lease.owner} uses it just now` }]
+        }
         this.#meet(lease.owner)
         return [bus, { mine: false, owner: lease.owner, reason: `installation ${lease.owner} owns it` }]
       }),
@@ -276,7 +283,7 @@ export class BusLeases implements BusOwnership {
   #giveBack(buses: readonly string[]): void {
     const { book, owner, logger } = this.#options
     // Wanted again meanwhile: then it stays.
-    const free = buses.filter((bus) => !this.#holders.has(bus)).map((bus) => BUS + bus)
+    const free = buses.filter((bus) => !this.#holders.has(bus)).map(busLease)
     if (free.length === 0 || this.#stopping !== undefined) return
     book.releaseAll(free, owner).catch((error: unknown) => {
       logger.warn({ err: error, leases: free }, 'leases could not be given back; they lapse')
@@ -286,7 +293,7 @@ export class BusLeases implements BusOwnership {
   async #stop(): Promise<void> {
     const { book, owner, clock, logger } = this.#options
     this.#cancelBeat?.()
-    const held = [...this.#holders].filter(([, { mine }]) => mine).map(([bus]) => BUS + bus)
+    const held = [...this.#holders].filter(([, { mine }]) => mine).map(([bus]) => busLease(bus))
     const late = new Promise<'late'>((resolve) => {
       clock.after(RELEASE_MS, () => resolve('late'), { unref: true })
     })
@@ -302,6 +309,11 @@ export class BusLeases implements BusOwnership {
     }
     released.catch(() => {}) // Said above, where it came in time.
   }
+}
+
+/** The name of the lease of a bus. */
+export function busLease(bus: string): string {
+  return BUS + bus
 }
 
 function sameHolder(a: BusHolder, b: BusHolder): boolean {

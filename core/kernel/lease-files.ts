@@ -7,7 +7,8 @@ import type { LeaseBook } from './bus-leases.js'
 
 /**
  * Leases of one host, where no database server decides: a lock file for each bus in the data folder. A lock whose
- * process is gone is taken over at once, so there is nothing to renew.
+ * process is gone is taken over at once, so there is nothing to renew. On a full disk nobody can make a new lock: the
+ * product goes on without one, a command does not.
  */
 export class LeaseFiles implements LeaseBook {
   readonly #folder: string
@@ -46,11 +47,15 @@ export class LeaseFiles implements LeaseBook {
       return { held: true, epoch: 1 }
     } catch (error) {
       if (!(error instanceof RouteMQError) || error.code !== 'SPOOL_LOCKED') throw error
-      return { held: false, owner: `process ${String(error.details?.pid)}`, epoch: 1 }
+      return { held: false, owner: ownerOf(error), epoch: 1 }
     }
   }
 
   #folderOf(name: string): string {
     return join(this.#folder, encodeURIComponent(name))
   }
+}
+
+function ownerOf({ details }: RouteMQError): string {
+  return details?.pid === 0 ? 'a process not known here' : `process ${String(details?.pid)}`
 }

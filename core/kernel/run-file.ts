@@ -1,5 +1,6 @@
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { RouteMQError } from '../support/errors.js'
 import { processMark } from '../support/process-start.js'
 
 /** What runs where, for commands and scripts: `.routemq/run.json`, readable by its owner only because of the token. */
@@ -31,13 +32,25 @@ export function writeRunFile(runDir: string, run: RunFile): void {
   renameSync(fresh, path)
 }
 
-/** The running product, or undefined where none runs: no file, or a file whose process is gone. */
+/**
+ * The running product, or undefined where none runs: no file, or a file whose process is gone.
+ *
+ * @throws RUN_FILE_UNREADABLE where there is a file that cannot be read, as that of another user: a product may run.
+ */
 export function readRunFile(runDir: string): RunFile | undefined {
+  const path = runFilePath(runDir)
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw new RouteMQError('RUN_FILE_UNREADABLE', `${path} cannot be read: ${(cause as Error).message}`, { cause })
+  }
   let run: RunFile
   try {
-    run = JSON.parse(readFileSync(runFilePath(runDir), 'utf8')) as RunFile
+    run = JSON.parse(text) as RunFile
   } catch {
-    return undefined
+    return undefined // It is renamed into place when it is whole: this was cut off with the power.
   }
   return isAlive(run) ? run : undefined
 }

@@ -11,7 +11,7 @@ const held = new Set<string>()
 const TAKEOVER_MS = 10_000
 
 interface Owner {
-  /** 0 while the file is still empty. */
+  /** 0 while the file is still empty, and where it cannot be read. */
   readonly pid: number
   /** Start time of the process where the system tells it, so that a reused pid is not mistaken for the owner. */
   readonly started: string | undefined
@@ -38,6 +38,8 @@ async function readOwner(file: string): Promise<Owner | undefined> {
     const ageMs = Date.now() - (await stat(file)).mtimeMs
     return { pid: Number(pid) || 0, started: started === '' ? undefined : started, ageMs }
   } catch (error) {
+    // That of another user: whether its process lives cannot be told, so it does.
+    if ((error as NodeJS.ErrnoException).code === 'EACCES') return { pid: 0, started: undefined, ageMs: 0 }
     ignoreMissing(error as NodeJS.ErrnoException)
     return undefined
   }
@@ -46,13 +48,18 @@ async function readOwner(file: string): Promise<Owner | undefined> {
 async function create(file: string): Promise<boolean> {
   let handle: FileHandle
   try {
-    handle = await open(file, 'wx', 0o600)
+    // Readable by others: who may not read it could not tell whether its process lives.
+    handle = await open(file, 'wx', 0o644)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
     throw error
   }
   try {
     await handle.writeFile(`${process.pid} ${startOf(process.pid) ?? ''}\n`)
+  } catch (error) {
+    // On a full disk an empty lock would stand in everybody's way.
+    await unlink(file).catch(ignoreMissing)
+    throw error
   } finally {
     await handle.close()
   }
@@ -67,7 +74,7 @@ export async function lockFolder(folder: string): Promise<() => Promise<void>> {
   const dir = resolve(folder)
   const file = join(dir, 'lock')
   const refuse = (pid: number) => {
-    const who = pid === process.pid ? 'this process' : `process ${pid}`
+    const who = pid === process.pid ? 'this process' : pid === 0 ? 'a process not known here' : `process ${pid}`
     return new RouteMQError('SPOOL_LOCKED', `The spool ${dir} is written by ${who}`, { details: { dir, pid } })
   }
   if (held.has(dir)) throw refuse(process.pid)

@@ -18,6 +18,11 @@ export const ERROR_CODES = {
   ALREADY_RUNNING: { status: 500, retry: false, advice: 'Stop the other process that uses this data folder first.' },
   CLIENT_ID_IN_USE: { status: 500, retry: false, advice: 'Give this installation its own ROUTEMQ_INSTANCE.' },
   NOT_RUNNING: { status: 503, retry: false, advice: 'Start the product with `routemq --run`.' },
+  RUN_FILE_UNREADABLE: {
+    status: 403,
+    retry: false,
+    advice: 'Run the command as the user that the product runs as, or take the file away where nothing runs.',
+  },
   USAGE: { status: 400, retry: false, advice: 'See `routemq --help`.' },
   SCAFFOLD_CONFLICT: { status: 409, retry: false, advice: 'Choose an empty folder or remove the named file.' },
 

@@ -84,6 +84,11 @@ export function registerDeviceScan({ program, action }: Registry): void {
 
 async function recordOf(devices: DeviceAccess, where: string, framer: string): Promise<DeviceRecord> {
   const known = (await devices.list()).find(({ device_id }) => device_id === where)
+  // Whoever listens at the address in its record while nothing runs is another device.
+  if (known?.options.virtual === true && !known.is_active) {
+    const message = `Device ${where} is the virtual device of demo mode, which is there while the product runs.`
+    throw new RouteMQError('DEVICE_INACTIVE', message, { details: { device_id: where } })
+  }
   if (known !== undefined) return known
   const [, host, port] = /^(.+):(\d+)$/.exec(where) ?? []
   if (host === undefined)

@@ -42,6 +42,11 @@ async function examine(context: CliContext): Promise<readonly Finding[]> {
   const { loaded, findings } = settings(context)
   if (loaded === undefined) return [node, ...findings]
   const { config } = loaded
+  try {
+    RunningProduct.find(context.root)
+  } catch (cause) {
+    return [node, ...findings, error('product', reasonOf(cause))]
+  }
   const [ports, broker, database, lines] = await Promise.all([
     checkPorts(config, RunningProduct.find(context.root)?.run),
     checkBroker(context, config),

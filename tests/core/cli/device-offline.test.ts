@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { EXIT } from '../../../core/cli/exit-codes.js'
+import { busLease } from '../../../core/kernel/bus-leases.js'
 import { startVirtualDevice } from '../../../core/modbus/server/virtual-device.js'
+import { onEachDatabase, openStore, ownDatabase } from '../database/databases.js'
 import { command, folder } from './support.js'
 
 /** A project whose one device is a virtual one on a real socket; nothing runs in it. */
@@ -40,4 +44,82 @@ test('what the field side refuses ends with 5, a device that is not there with 6
   await device.close()
   const away = await command(root, ['device:read', 'boiler', '0'])
   assert.equal(away.code, EXIT.unavailable)
+})
+
+test('the virtual device of demo mode is not looked for while nothing runs: another device may be at its address', async (t) => {
+  const device = await startVirtualDevice({ units: { 1: { holding: [7] } } })
+  t.after(() => device.close())
+  const file = `export default { devices: [{
+    device_id: 'office', host: '127.0.0.1', port: ${device.port}, framer: 'SOCKET', options: { virtual: true },
+  }], targets: [] }`
+  const root = folder(t, { 'app/devices.ts': file, 'package.json': '{"type":"module"}' })
+  const write = await command(root, ['device:write', 'office', '0', '1'])
+  assert.match(write.err, /DEVICE_INACTIVE/)
+  assert.equal(write.code, EXIT.refused)
+  assert.equal(device.get(1, 'holding', 0), 7)
+  assert.match((await command(root, ['device:scan', 'office'])).err, /DEVICE_INACTIVE/)
+  assert.equal(device.requests, 0)
+})
+
+test('a run file that cannot be read may be that of a running product: no bus is opened beside it', async (t) => {
+  const { root, device } = await plant(t)
+  mkdirSync(join(root, '.routemq', 'run.json'), { recursive: true })
+  const read = await command(root, ['device:read', 'boiler', '0'])
+  assert.match(read.err, /RUN_FILE_UNREADABLE/)
+  assert.equal(read.code, EXIT.refused)
+  assert.match((await command(root, ['doctor'])).out, /product +error/)
+  assert.equal(device.requests, 0)
+})
+
+test('a lock that cannot be made leaves the bus closed', async (t) => {
+  const { root, device } = await plant(t)
+  // Stands where the folder of locks would be.
+  mkdirSync(join(root, 'data'))
+  writeFileSync(join(root, 'data', 'buses'), '')
+  const read = await command(root, ['device:write', 'boiler', '0', '1'])
+  assert.match(read.err, /BUS_STANDBY[\s\S]*its lease cannot be had: E/)
+  assert.equal(device.get(1, 'holding', 0), 7)
+})
+
+onEachDatabase((kind) => {
+  if (kind === 'sqlite') return
+
+  test(`${kind}: a command with the instance of the product does not open what that holds, nor free it`, async (t) => {
+    const { root, device } = await plant(t)
+    const own = await ownDatabase(kind)
+    t.after(() => own.drop())
+    if (own.config.kind === 'sqlite') throw new Error('no server')
+    const env = { DATABASE_URL: own.config.url, ROUTEMQ_INSTANCE: 'plant-a' }
+    const early = await command(root, ['device:read', 'boiler', '0'], env)
+    assert.match(early.err, /DATABASE_SCHEMA[\s\S]*routemq migrate/)
+    const store = await openStore(own.config)
+    t.after(() => store.close())
+    const bus = `127.0.0.1:${device.port}`
+    await store.devices.insert({ device_id: 'boiler', host: '127.0.0.1', port: device.port, framer: 'SOCKET' })
+    assert.equal((await store.leases.acquire(busLease(bus), 'plant-a', 60_000)).held, true)
+    const read = await command(root, ['device:read', 'boiler', '0'], env)
+    assert.match(read.err, /BUS_STANDBY[\s\S]*plant-a owns it/)
+    assert.equal(device.requests, 0)
+    assert.deepEqual(
+      (await store.leases.list()).map(({ name, owner }) => [name, owner]),
+      [[busLease(bus), 'plant-a']],
+    )
+    await store.leases.release(busLease(bus), 'plant-a')
+    assert.equal((await command(root, ['device:read', 'boiler', '0'], env)).code, EXIT.ok)
+    assert.deepEqual(
+      (await store.leases.list()).map(({ name, owner }) => [name, owner]),
+      [[busLease(bus), '']],
+    )
+  })
+
+  test(`${kind}: while the database is away no bus is opened on the word of the application's file`, async (t) => {
+    const { root, device } = await plant(t)
+    const own = await ownDatabase(kind)
+    if (own.config.kind === 'sqlite') throw new Error('no server')
+    await own.drop()
+    const write = await command(root, ['device:write', 'boiler', '0', '1'], { DATABASE_URL: own.config.url })
+    assert.match(write.err, /DATABASE_UNAVAILABLE/)
+    assert.equal(write.code, EXIT.unavailable)
+    assert.equal(device.requests, 0)
+  })
 })

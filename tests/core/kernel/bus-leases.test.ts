@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import type { Lease } from '../../../core/database/repositories/leases.js'
-import { BusLeases, type HolderChange, type LeaseBook } from '../../../core/kernel/bus-leases.js'
+import { BusLeases, COMMAND, type HolderChange, type LeaseBook } from '../../../core/kernel/bus-leases.js'
 import { LeaseFiles } from '../../../core/kernel/lease-files.js'
 import { silentLogger } from '../../../core/observability/logger.js'
 import { RouteMQError } from '../../../core/support/errors.js'
@@ -175,4 +175,15 @@ test('lock files: one process of a host has a bus, the next gets it when it is g
   await first.releaseAll(['bus//dev/ttyUSB0'])
   assert.equal((await second.acquireAll(['bus//dev/ttyUSB0'])).get('bus//dev/ttyUSB0')?.held, true)
   await second.releaseAll(['bus//dev/ttyUSB0'])
+})
+
+test('a command that has a bus is no neighbour to stand by for', async (t) => {
+  const book = new Book()
+  book.owners.set(`bus/${BUS}`, `${COMMAND}host:1:a`)
+  const { leases, folder } = bench(t, book)
+  leases.want([BUS])
+  await leases.decided(BUS)
+  const holder = leases.holder(BUS)
+  assert.deepEqual([holder.mine, holder.owner], [false, `${COMMAND}host:1:a`])
+  assert.equal(existsSync(join(folder, 'neighbours.json')), false)
 })

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -32,4 +32,15 @@ test('a file whose process is gone is none, also when a stranger has its number 
   // A file of an earlier version says no more than the number.
   put(undefined)
   assert.equal(readRunFile(folder)?.pid, process.ppid)
+})
+
+test('a file that is there and cannot be read is refused; none, and half a one, is nothing that runs', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'routemq-run-'))
+  t.after(() => rmSync(folder, { recursive: true, force: true }))
+  assert.equal(readRunFile(folder), undefined)
+  writeFileSync(runFilePath(folder), '{"pid": 1')
+  assert.equal(readRunFile(folder), undefined)
+  rmSync(runFilePath(folder))
+  mkdirSync(runFilePath(folder))
+  assert.throws(() => readRunFile(folder), { code: 'RUN_FILE_UNREADABLE' })
 })
