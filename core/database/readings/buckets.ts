@@ -3,7 +3,7 @@ import { type Duration, parseDuration } from '../../support/duration.js'
 import { RouteMQError } from '../../support/errors.js'
 import type { RepositoryContext } from '../repositories/context.js'
 import { microsToIso } from '../values.js'
-import { dayBoundaries } from './days.js'
+import { checkZone, dayBoundaries } from './days.js'
 import { boundOf, MAX_PAGE } from './query.js'
 import type { Series, SeriesIndex } from './series.js'
 
@@ -54,14 +54,16 @@ export async function buckets(
 ): Promise<BucketRecord[]> {
   const from = boundOf('from', query.from)!
   const to = boundOf('to', query.to)!
-  // Days are looked up in the calendar one by one: too many are refused before, not after.
-  if (query.every === 'day') refuseOver(Math.floor((to - from) / LONGEST_DAY_US))
-  const ranges = query.every === 'day' ? dayBoundaries(from, to, query.tz ?? 'UTC') : undefined
+  const { tz = 'UTC' } = query
+  const isDaily = query.every === 'day'
   const width = query.every === 'day' ? 0 : widthOf(query.every)
-  const number = ranges === undefined ? Math.ceil((to - from) / width) : ranges.length - 1
-  refuseOver(number)
+  refuseOver(isDaily ? Math.floor((to - from) / LONGEST_DAY_US) : Math.ceil((to - from) / width))
+  if (isDaily) checkZone(tz)
   const [series] = await index.find({ device_id: query.device_id, point: query.point })
   if (series === undefined || to <= from) return []
+  // Days are looked up in the calendar one by one: only where there is something to count.
+  const ranges = isDaily ? dayBoundaries(from, to, tz) : undefined
+  if (ranges !== undefined) refuseOver(ranges.length - 1)
   const found =
     ranges === undefined ? await fixed(context, series, from, to, width) : await ranged(context, series, ranges)
   const last = await lastValues(context, series, found)

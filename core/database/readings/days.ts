@@ -1,6 +1,7 @@
 import { RouteMQError } from '../../support/errors.js'
 
-const DAY_MS = 86_400_000
+const HOUR_MS = 3_600_000
+const DAY_MS = 24 * HOUR_MS
 
 /**
  * Starts of the calendar days of `tz` that touch `from`..`to` (microseconds), and the end of the last one; the first
@@ -9,6 +10,7 @@ const DAY_MS = 86_400_000
 export function dayBoundaries(from: number, to: number, tz: string): number[] {
   if (to <= from) return []
   const zone = zoneOf(tz)
+  const offset = offsetsOf(zone)
   const bounds = [from]
   let { year, month, day } = zone(Math.floor(from / 1e3))
   for (;;) {
@@ -16,13 +18,18 @@ export function dayBoundaries(from: number, to: number, tz: string): number[] {
     year = next.getUTCFullYear()
     month = next.getUTCMonth() + 1
     day = next.getUTCDate()
-    const start = startOfDay(zone, year, month, day) * 1e3
+    const start = startOfDay(offset, next.getTime()) * 1e3
     if (start >= to) break
     if (start > bounds.at(-1)!) bounds.push(start)
     if (bounds.length > 100_000) break
   }
   bounds.push(to)
   return bounds
+}
+
+/** @throws REQUEST_INVALID where there is no such zone */
+export function checkZone(tz: string): void {
+  zoneOf(tz)
 }
 
 interface Local {
@@ -35,7 +42,22 @@ interface Local {
 
 type Zone = (millis: number) => Local
 
+/** Making one takes longer than asking it a hundred times. */
+const zones = new Map<string, Zone>()
+/** More than an installation asks for; names can be spelt in endless ways. */
+const ZONES_KEPT = 50
+
 function zoneOf(tz: string): Zone {
+  let zone = zones.get(tz)
+  if (zone === undefined) {
+    zone = makeZone(tz)
+    if (zones.size >= ZONES_KEPT) zones.clear()
+    zones.set(tz, zone)
+  }
+  return zone
+}
+
+function makeZone(tz: string): Zone {
   let format: Intl.DateTimeFormat
   try {
     format = new Intl.DateTimeFormat('en-US', {
@@ -66,17 +88,32 @@ function zoneOf(tz: string): Zone {
 }
 
 /** The first instant of a local day: midnight, or later where a change of the clock skips midnight. */
-function startOfDay(zone: Zone, year: number, month: number, day: number): number {
-  const midnight = Date.UTC(year, month - 1, day)
-  const before = (millis: number) => zone(millis).wall < midnight
+function startOfDay(offset: (millis: number) => number, midnight: number): number {
+  // The clock of the day before and of the day after: where they agree, midnight is a matter of subtraction.
+  const before = offset(midnight - DAY_MS)
+  if (before === offset(midnight + DAY_MS)) return midnight - before
   // No zone is further than 15 hours from UTC, and the local clock passes each midnight once in that span but for a
   // change at midnight itself, where the search finds the first instant of the new day.
-  let low = midnight - (DAY_MS / 24) * 16
-  let high = midnight + (DAY_MS / 24) * 16
+  let low = midnight - 16 * HOUR_MS
+  let high = midnight + 16 * HOUR_MS
   while (high - low > 1) {
     const middle = Math.floor((low + high) / 2)
-    if (before(middle)) low = middle
+    if (middle + offset(middle) < midnight) low = middle
     else high = middle
   }
   return high
+}
+
+/** What the zone's clock is ahead of UTC, milliseconds. A day's midnight asks what the one before has asked. */
+function offsetsOf(zone: Zone): (millis: number) => number {
+  const known = new Map<number, number>()
+  return (millis) => {
+    let offset = known.get(millis)
+    if (offset === undefined) {
+      // The wall clock has no milliseconds.
+      offset = zone(millis).wall - Math.floor(millis / 1e3) * 1e3
+      known.set(millis, offset)
+    }
+    return offset
+  }
 }

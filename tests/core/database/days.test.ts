@@ -41,6 +41,14 @@ test('every day of a year in many zones begins at its local midnight, and none i
   }
 })
 
+test('a day is one look at the calendar, not a search: only where the clock changes is it searched', (context) => {
+  const looks = context.mock.method(Intl.DateTimeFormat.prototype, 'formatToParts')
+  const bounds = dayBoundaries(at('2026-01-01T00:00:00Z'), at('2027-01-01T00:00:00Z'), 'Europe/Paris')
+  assert.equal(bounds.length, 367)
+  // Two changes a year, each beside two midnights, of about 27 looks.
+  assert.ok(looks.mock.callCount() < 500, `${looks.mock.callCount()} looks`)
+})
+
 test('times keep their microseconds both ways', () => {
   for (const iso of ['2026-03-29T01:00:00.000001Z', '1999-12-31T23:59:59.999999Z', '2026-01-01T00:00:00.000000Z']) {
     assert.equal(microsToIso(at(iso)), iso)

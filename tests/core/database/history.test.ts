@@ -188,6 +188,14 @@ onEachDatabase((kind) => {
       await assert.rejects(store.readings.buckets(years), refused('every'))
     })
 
+    test('days of a device that is not known cost no look at the calendar', async (context) => {
+      const looks = context.mock.method(Intl.DateTimeFormat.prototype, 'formatToParts')
+      const from = '2026-01-01T00:00:00Z'
+      const query = { device_id: 'nobody', point: 'p', from, to: '2027-01-01T00:00:00Z', every: 'day' } as const
+      assert.deepEqual(await store.readings.buckets({ ...query, tz: 'Europe/Paris' }), [])
+      assert.equal(looks.mock.callCount(), 0)
+    })
+
     test('buckets count, average, and tell minimum, maximum and the last value', async () => {
       const t0 = micros('2026-01-05T00:00:00Z')
       const rows = [0, 1, 2, 3, 14, 15].map((minute) => row('buckets', 'p', t0 + minute * 60_000_000, minute))
