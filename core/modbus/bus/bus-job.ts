@@ -1,4 +1,5 @@
 import type { Clock } from '../../support/clock.js'
+import type { SendGate } from '../transport/transport.js'
 import { BusError, type BusFailure } from './bus-error.js'
 import { type BusAnswer, type BusRequest, isWrite } from './bus-request.js'
 import type { JobClass, QueueJob } from './queue.js'
@@ -15,6 +16,8 @@ export class BusJob implements QueueJob {
   readonly dueAt: number | undefined
   readonly intervalMs: number | undefined
   readonly writes: boolean
+  /** Monotonic milliseconds. */
+  sentAt = Number.NaN
   readonly #resolve: (answer: BusAnswer) => void
   readonly #reject: (error: BusError) => void
   #cancelDeadline: (() => void) | undefined
@@ -46,12 +49,44 @@ export class BusJob implements QueueJob {
   }
 
   /**
+   * Keeps watching until the bytes go out: a line that is not quiet may hold them back for long. Deadline, caller and
+   * refusal are looked at once more at that moment.
+   */
+  gate(clock: Clock): SendGate {
+    const stop = new AbortController()
+    this.release()
+    this.watch(clock, (_, message, failure) => stop.abort(new BusError(message, failure)))
+    return {
+      signal: stop.signal,
+      pass: () => {
+        const now = clock.monotonic()
+        const obstacle = this.obstacle(now)
+        if (obstacle === undefined) this.sent(clock, now)
+        return obstacle
+      },
+    }
+  }
+
+  /** Why the request may not go to the wire any more. */
+  obstacle(now: number): BusError | undefined {
+    const { deadline, signal, refusal } = this.request
+    if (signal?.aborted === true) return new BusError('cancelled in the queue', { kind: 'cancelled', sent: false })
+    if (deadline !== undefined && deadline <= now) {
+      return new BusError('the deadline passed in the queue', { kind: 'expired', sent: false })
+    }
+    const why = refusal?.()
+    return why === undefined ? undefined : new BusError(why, { kind: 'refused' })
+  }
+
+  /**
    * From here on the request is on the wire. A read whose caller gives up or has no time left is answered at once; the
    * wire goes on, so that its answer cannot meet another request, and an impatient caller is not taken for a dead device.
    * A write is waited for: only its end tells its outcome.
    */
   sent(clock: Clock, now: number): void {
     const { deadline, timeoutMs, signal, onSent } = this.request
+    this.release()
+    this.sentAt = now
     if (!this.writes) {
       if (signal !== undefined) {
         this.#listen(() => this.reject(new BusError('cancelled while sent', { kind: 'cancelled', sent: true })))

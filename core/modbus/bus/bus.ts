@@ -235,16 +235,9 @@ export class Bus {
     // The line must stay silent for whoever's turn it is; sending somebody else first would starve it.
     if (quietUntil > now) return this.#wakeAt(quietUntil)
     this.#queue.commit(job)
-    const { deadline, refusal } = job.request
-    const why = refusal?.()
-    if (deadline !== undefined && deadline <= now) {
-      job.reject(new BusError('the deadline passed in the queue', { kind: 'expired', sent: false }))
-    } else if (why !== undefined) {
-      job.reject(new BusError(why, { kind: 'refused' }))
-    } else {
-      job.release()
-      this.#send(lane, job, now)
-    }
+    const obstacle = job.obstacle(now)
+    if (obstacle === undefined) this.#send(lane, job, now)
+    else job.reject(obstacle)
     return true
   }
 
@@ -271,7 +264,7 @@ export class Bus {
     return false
   }
 
-  #send(lane: Lane, job: BusJob, sentAt: number): void {
+  #send(lane: Lane, job: BusJob, startedAt: number): void {
     const transport = lane.connection.transport!
     lane.inFlight += 1
     this.#barrier.started(job.unit, job.writes)
@@ -279,27 +272,30 @@ export class Bus {
       transport.discardInput()
       lane.isStale = false
     }
-    job.sent(this.#clock, sentAt)
-    transport.call(job.unit, job.request.call, { timeoutMs: job.request.timeoutMs }).then(
-      (answer) => this.#answered(lane, job, answer, sentAt),
-      (error: unknown) => this.#refused(lane, transport, job, error, sentAt),
+    const { call, timeoutMs } = job.request
+    // With ids the bytes go out at once; without, when the line is quiet.
+    const options = transport.hasTransactionIds ? { timeoutMs } : { timeoutMs, gate: job.gate(this.#clock) }
+    if (transport.hasTransactionIds) job.sent(this.#clock, startedAt)
+    transport.call(job.unit, call, options).then(
+      (answer) => this.#answered(lane, job, answer, startedAt),
+      (error: unknown) => this.#refused(lane, transport, job, error, startedAt),
     )
   }
 
-  #answered(lane: Lane, job: BusJob, { values, data }: ModbusAnswer, sentAt: number): void {
+  #answered(lane: Lane, job: BusJob, { values, data }: ModbusAnswer, startedAt: number): void {
     const now = this.#clock.monotonic()
-    const roundTripMs = now - sentAt
+    const roundTripMs = now - job.sentAt
     lane.silent = 0
     if (job.unit !== 0 || !this.broadcasts) this.#roundTrips.took(roundTripMs, values)
     job.resolve({ values, data, roundTripMs, completedAt: this.#clock.now() })
-    this.#vacate(lane, job, now, roundTripMs)
+    this.#vacate(lane, job, now, now - startedAt)
   }
 
-  #refused(lane: Lane, transport: ModbusTransport, job: BusJob, error: unknown, sentAt: number): void {
+  #refused(lane: Lane, transport: ModbusTransport, job: BusJob, error: unknown, startedAt: number): void {
     this.#failed(lane, transport, job, error)
     job.reject(toBusError(error))
     const now = this.#clock.monotonic()
-    this.#vacate(lane, job, now, now - sentAt)
+    this.#vacate(lane, job, now, now - startedAt)
   }
 
   #vacate(lane: Lane, job: BusJob, now: number, tookMs: number): void {
@@ -340,6 +336,8 @@ export class Bus {
 }
 
 function toBusError(error: unknown): BusError {
+  // What kept it back until its turn on the line had come.
+  if (error instanceof TransportError && error.cause instanceof BusError) return error.cause
   if (error instanceof TransportError) return new BusError(error.message, error.failure, { cause: error })
   const message = error instanceof Error ? error.message : String(error)
   return new BusError(message, { kind: 'protocol' }, { cause: error })

@@ -90,16 +90,33 @@ export class Connection {
         notSent(`${this.#options.name} has ${this.#options.maxInFlight} calls in flight, its limit`),
       )
     }
-    if (this.#options.framing.hasTransactionIds) return this.#send(slot, unit, call, broadcast, options)
+    if (this.#options.framing.hasTransactionIds) {
+      return this.#pass(slot, options) ?? this.#send(slot, unit, call, broadcast, options)
+    }
+    const startedAt = this.#options.clock.monotonic()
+    // An answer is waited for at least as long as the line was: a unit must not look dead because others spoke.
     return this.#quiet
-      .wait(options, (reason, cause) => notSent(`${this.#options.name}: ${reason}`, cause))
+      .wait(options.timeoutMs / 2, waitSignal(options), (reason, cause) =>
+        notSent(`${this.#options.name}: ${reason}`, cause),
+      )
       .then(
-        () => this.#send(slot, unit, call, broadcast, options),
+        () => {
+          const waitedMs = this.#options.clock.monotonic() - startedAt
+          return this.#pass(slot, options) ?? this.#send(slot, unit, call, broadcast, options, waitedMs)
+        },
         (error) => {
           this.#freeSlots.push(slot)
           throw error
         },
       )
+  }
+
+  /** A rejection where the gate of the call lets it out no more. */
+  #pass(slot: number, { gate }: CallOptions): Promise<never> | undefined {
+    const why = gate?.pass()
+    if (why === undefined) return undefined
+    this.#freeSlots.push(slot)
+    return Promise.reject(notSent(`${this.#options.name}: ${why.message}`, why))
   }
 
   receive(heard: Buffer): void {
@@ -152,12 +169,14 @@ export class Connection {
     call: ModbusCall,
     broadcast: boolean,
     { timeoutMs, signal }: CallOptions,
+    waitedMs = 0,
   ): Promise<ModbusAnswer> {
     const { framing, link, clock, name, onBroken } = this.#options
+    const leftMs = Math.max(timeoutMs - waitedMs, timeoutMs / 2)
     return new Promise((resolve, reject) => {
       const key = framing.hasTransactionIds ? this.#takeTransaction() : 0
       const rtu = this.#port.encode(slot, unit, call, this.#parsed)
-      const deadline = clock.monotonic() + timeoutMs
+      const deadline = clock.monotonic() + leftMs
       const request = rtu.subarray(1, -2)
       const pending = new Pending({ key, slot, unit, call, deadline, timeoutMs, request, signal }, resolve, reject)
       this.#pending.set(key, pending)
@@ -174,7 +193,7 @@ export class Connection {
           () => {
             if (pending.held !== undefined) this.#take(pending, pending.held)
           },
-          reads ? timeoutMs : undefined,
+          reads ? leftMs : undefined,
         )
         this.#echo.sent(frame, rtu.length, reads)
       }
@@ -320,6 +339,11 @@ export class Connection {
     while (this.#lastTransaction === 0 || this.#pending.has(this.#lastTransaction))
     return this.#lastTransaction
   }
+}
+
+function waitSignal({ signal, gate }: CallOptions): AbortSignal | undefined {
+  if (gate === undefined) return signal
+  return signal === undefined ? gate.signal : AbortSignal.any([signal, gate.signal])
 }
 
 function notSent(message: string, cause?: unknown): TransportError {

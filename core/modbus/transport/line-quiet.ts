@@ -1,6 +1,5 @@
 import type { Clock } from '../../support/clock.js'
 import { afterPollTurn } from './poll-turn.js'
-import type { CallOptions } from './transport.js'
 
 /** What belongs to a frame that nobody waited for comes within the lumps of an adapter (16 ms). */
 const AFTER_STRAY_MS = 20
@@ -41,7 +40,11 @@ export class LineQuiet {
    * Resolves once nothing came in for the quiet time and nothing waits in the kernel either: a process that was held up
    * finds its timer over and the bytes still unread. Rejects with what `refuse` makes of the reason.
    */
-  wait({ timeoutMs, signal }: CallOptions, refuse: (reason: string, cause?: unknown) => Error): Promise<void> {
+  wait(
+    timeoutMs: number,
+    signal: AbortSignal | undefined,
+    refuse: (reason: string, cause?: unknown) => Error,
+  ): Promise<void> {
     const deadline = this.#clock.monotonic() + timeoutMs
     return new Promise((resolve, reject) => {
       let cancel = () => {}

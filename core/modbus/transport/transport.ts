@@ -26,9 +26,21 @@ export interface ModbusAnswer {
 }
 
 export interface CallOptions {
-  /** Milliseconds from the moment the request is handed to the link to the complete answer. */
+  /**
+   * Milliseconds to the complete answer. On a line without transaction ids up to half of them may go by before the line is
+   * quiet and the request goes out.
+   */
   readonly timeoutMs: number
   readonly signal?: AbortSignal
+  readonly gate?: SendGate
+}
+
+/** What may keep a request back until the moment its bytes go out, and not after that. It rejects as `not_sent` then. */
+export interface SendGate {
+  /** Ends the wait for a quiet line; its reason is the cause of the rejection. */
+  readonly signal: AbortSignal
+  /** Called when the bytes go out next: why they must not. */
+  pass(): Error | undefined
 }
 
 /** Why a call failed, in the terms a write outcome needs. */

@@ -1,11 +1,12 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { Bus, type BusRequest, type BusSettings, type BusState } from '../../../../core/modbus/bus/bus.js'
 import type { BusError } from '../../../../core/modbus/bus/bus-error.js'
-import type {
-  BusEndpoint,
-  ModbusAnswer,
-  ModbusCall,
-  ModbusTransport,
+import {
+  type BusEndpoint,
+  type CallOptions,
+  type ModbusAnswer,
+  type ModbusCall,
+  type ModbusTransport,
   TransportError,
 } from '../../../../core/modbus/transport/transport.js'
 import { type Clock, systemClock } from '../../../../core/support/clock.js'
@@ -39,7 +40,9 @@ export class ScriptedTransport implements ModbusTransport {
     if (this.refuse !== undefined) throw this.refuse
   }
 
-  call(unit: number, call: ModbusCall): Promise<ModbusAnswer> {
+  call(unit: number, call: ModbusCall, { gate }: CallOptions): Promise<ModbusAnswer> {
+    const why = gate?.pass()
+    if (why !== undefined) return Promise.reject(new TransportError(why.message, { kind: 'not_sent' }, { cause: why }))
     return new Promise((resolve, reject) => {
       const answer = (values: number[] = []) => resolve({ values, data: Buffer.alloc(0) })
       this.calls.push({ unit, call, at: performance.now(), answer, fail: reject })
