@@ -22,7 +22,11 @@ export function pduAddress(
     return Number(digits) > 0 ? { address: Number(digits) - 1 } : 'one_based addresses begin at 1'
   }
   const width = notation === 'modicon5' ? 5 : 6
-  // Spreadsheets drop the leading zero of coils.
+  // Was a zero dropped, or is it the other notation? A wrong guess would be another register of another type.
+  if (notation === 'modicon6' && /^[134]\d{4}$/.test(digits)) {
+    return `"${text}" has five digits: write 0${digits} for coil ${digits}, or --notation modicon5`
+  }
+  // Spreadsheets drop the leading zeros of coils.
   const padded = digits.padStart(width, '0')
   const register_type = TYPE_OF_DIGIT[padded[0]!]
   const number = Number(padded.slice(1))

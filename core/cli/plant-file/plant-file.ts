@@ -1,8 +1,9 @@
 import { parse as parseCsv } from 'csv-parse/sync'
 import { isAlias, isMap, isNode, isSeq, LineCounter, parseDocument, type YAMLMap } from 'yaml'
 import { nearest } from '../../config/nearest.js'
+import { withAddress, withDeviceAddresses, withTargetAddresses } from './addresses.js'
 import { cellValue, DEVICE_COLUMNS, POINT_COLUMNS, TARGET_COLUMNS } from './columns.js'
-import { type Notation, pduAddress } from './notation.js'
+import type { Notation } from './notation.js'
 
 /** A device of a file as it stands there, with its line. Points come with lines of their own. */
 export interface DeviceEntry {
@@ -86,10 +87,11 @@ export function readCsv(text: string, notation: Notation): PlantFile {
       if (value instanceof Error) mistakes.push({ line, message: value.message })
       else fields[column] = value
     }
-    if (kind === 'device') devices.push({ line, fields, points: undefined })
-    else if (kind === 'target') targets.push({ line, fields: withAddress(fields, notation, line, mistakes) })
+    const reader = { notation, line, mistakes }
+    if (kind === 'device') devices.push({ line, fields: withDeviceAddresses(fields, reader), points: undefined })
+    else if (kind === 'target') targets.push({ line, fields: withTargetAddresses(fields, reader) })
     else {
-      const { device_id, ...point } = withAddress(fields, notation, line, mistakes)
+      const { device_id, ...point } = withAddress(fields, reader)
       points.push({ line, device_id: String(device_id ?? ''), fields: point })
     }
   }
@@ -134,7 +136,8 @@ export function readYaml(text: string, notation: Notation): PlantFile {
       mistakes.push({ line, message: 'a device is a map of fields' })
       return []
     }
-    const { points: listed, ...fields } = fieldsOf(item)
+    const { points: listed, ...given } = fieldsOf(item)
+    const fields = withDeviceAddresses(given, { notation, line, mistakes })
     const own = resolved(item.get('points', true))
     if (listed === undefined) return [{ line, fields, points: undefined }]
     if (!Array.isArray(listed)) {
@@ -145,7 +148,8 @@ export function readYaml(text: string, notation: Notation): PlantFile {
       // Points that a merge key brought in stand in no line of this device.
       const at = isSeq(own) ? lineAt(rangeOf(own.items[index])) : line
       if (typeof point === 'object' && point !== null && !Array.isArray(point)) {
-        return [{ line: at, fields: withAddress(point as Record<string, unknown>, notation, at, mistakes) }]
+        const reader = { notation, line: at, mistakes }
+        return [{ line: at, fields: withAddress(point as Record<string, unknown>, reader) }]
       }
       mistakes.push({ line: at, message: 'a point is a map of fields' })
       return []
@@ -156,7 +160,7 @@ export function readYaml(text: string, notation: Notation): PlantFile {
     const line = lineAt(rangeOf(node))
     const item = resolved(node)
     if (isMap(item)) {
-      return [{ line, fields: withAddress(fieldsOf(item), notation, line, mistakes) }]
+      return [{ line, fields: withTargetAddresses(fieldsOf(item), { notation, line, mistakes }) }]
     }
     mistakes.push({ line, message: 'a target is a map of fields' })
     return []
@@ -167,24 +171,4 @@ export function readYaml(text: string, notation: Notation): PlantFile {
 /** Where a node of the document begins. */
 function rangeOf(node: unknown): number | undefined {
   return isNode(node) ? node.range?.[0] : undefined
-}
-
-function withAddress(fields: Record<string, unknown>, notation: Notation, line: number, mistakes: LineMistake[]) {
-  if (fields.address === undefined) return fields
-  const found = pduAddress(String(fields.address), notation)
-  if (typeof found === 'string') {
-    mistakes.push({ line, message: `address: ${found}` })
-    return fields
-  }
-  if (
-    fields.register_type !== undefined &&
-    found.register_type !== undefined &&
-    fields.register_type !== found.register_type
-  ) {
-    mistakes.push({
-      line,
-      message: `address: ${String(fields.address)} is ${found.register_type}, the line says ${String(fields.register_type)}`,
-    })
-  }
-  return { ...fields, ...found }
 }
