@@ -78,14 +78,8 @@ export function cellValue(column: string, cell: string): unknown {
   }
   if (BOOLEANS.has(column))
     return YES_AND_NO[cell.toLowerCase()] ?? new Error(`${column}: "${cell}" is neither true nor false`)
-  if (column === 'invalid') return cell.split(/[;\s]+/).map(Number)
-  if (column === 'enum' && !cell.startsWith('{')) {
-    return Object.fromEntries(
-      cell
-        .split(';')
-        .map((pair) => [pair.slice(0, pair.lastIndexOf('=')).trim(), Number(pair.slice(pair.lastIndexOf('=') + 1))]),
-    )
-  }
+  if (column === 'invalid') return rawValues(cell)
+  if (column === 'enum' && !cell.startsWith('{')) return namesOfValues(cell)
   if (column === 'options' || ((column === 'profile' || column === 'enum') && cell.startsWith('{'))) {
     try {
       return JSON.parse(cell) as unknown
@@ -94,6 +88,27 @@ export function cellValue(column: string, cell: string): unknown {
     }
   }
   return cell
+}
+
+/** Raw values with `;` or blanks between; what a number cannot hold stays text. Excel leaves separators at the end. */
+function rawValues(cell: string): (number | string)[] | Error {
+  const parts = cell.split(/[;\s]+/).filter((part) => part !== '')
+  const wrong = parts.find((part) => !Number.isFinite(Number(part)))
+  if (wrong !== undefined) return new Error(`invalid: "${wrong}" is no number`)
+  return parts.map((part) => (/^-?\d+$/.test(part) && !Number.isSafeInteger(Number(part)) ? part : Number(part)))
+}
+
+function namesOfValues(cell: string): Record<string, number> | Error {
+  const names: Record<string, number> = Object.create(null)
+  for (const pair of cell.split(';').filter((part) => part.trim() !== '')) {
+    const [, name, value] = /^\s*(\S.*?)\s*=\s*([^\s=]+)\s*$/s.exec(pair) ?? []
+    if (name === undefined || !Number.isFinite(Number(value))) {
+      return new Error(`enum: "${pair}" is no name with a number, as off=0`)
+    }
+    if (name in names) return new Error(`enum: "${name}" stands there twice`)
+    names[name] = Number(value)
+  }
+  return { ...names }
 }
 
 /** An enumeration as a cell: `off=0;heat=1`, or JSON where its names would not come back from that. */
