@@ -126,6 +126,7 @@ export class PollGroup {
       const timestamp = this.#options.now() / 1_000
       const reason = toErrorShape(reading).code
       return output.bad(
+        reason,
         readers.map(({ point }) => badReading(point, reason, timestamp)),
         slot,
         dueAt,

@@ -34,6 +34,8 @@ export class TargetOutput {
   readonly #pointTopics = new Map<string, string>()
   readonly #value: PublishOptions
   readonly #form: 'block' | 'points' | 'both'
+  /** Why the last reading of a block without points failed; undefined where it did not. */
+  #failedFor: string | undefined
 
   constructor(target: TargetRecord, topicPrefix: string) {
     const options = target.options as TargetOptions
@@ -64,15 +66,20 @@ export class TargetOutput {
     if (decision.block && this.#form !== 'points') messages.push(this.#blockMessage(block))
     if (this.#form !== 'block') for (const point of decision.points) messages.push(this.#pointMessage(point))
     for (const change of changes) messages.push(this.#changeMessage(change))
-    const isNews = decision.block || decision.points.length > 0
+    // That a block is good again is kept like any change of quality; only a trigger makes records of its target.
+    const isBack = this.#failedFor !== undefined && this.target.publish !== 'trigger'
+    this.#failedFor = undefined
+    const isNews = decision.block || decision.points.length > 0 || isBack
     const sample = isNews ? this.#sample(block, decision.points, slot) : undefined
     return { messages, sample, changes }
   }
 
-  /** A reading that failed: the points without a value, told once for each new reason. */
-  bad(points: readonly PointReading[], slot: number, now: number, timestamp: number): TargetResult {
+  /** A reading that failed: no values and the points without one, told once for each new reason. */
+  bad(reason: string, points: readonly PointReading[], slot: number, now: number, timestamp: number): TargetResult {
     const due = this.#rule.decideBad(points, now)
-    if (due.length === 0) return { messages: NOTHING, sample: undefined, changes: NOTHING }
+    const isNews = due.length > 0 || (points.length === 0 && reason !== this.#failedFor)
+    if (points.length === 0) this.#failedFor = reason
+    if (!isNews) return { messages: NOTHING, sample: undefined, changes: NOTHING }
     const { device_id, register_type, address, count } = this.target
     const block = {
       device_id,

@@ -33,7 +33,13 @@ test('every payload is the JSON of its fields, in the order of the contract', ()
       assert.equal(message!.payload, JSON.stringify({ value, unit, quality: 'good', timestamp }))
     }
   }
-  const [bad] = output().bad([point(null, { quality: 'bad', reason: 'DEVICE_TIMEOUT' })], 0, 0, 5.5).messages
+  const [bad] = output().bad(
+    'DEVICE_TIMEOUT',
+    [point(null, { quality: 'bad', reason: 'DEVICE_TIMEOUT' })],
+    0,
+    0,
+    5.5,
+  ).messages
   assert.equal(
     bad!.payload,
     '{"value":null,"unit":null,"quality":"bad","reason":"DEVICE_TIMEOUT","timestamp":1763736000.123}',
@@ -79,10 +85,34 @@ test('what is published always is a value of QoS 0, what changes is of QoS 1, an
 test('with always, a failure after good values is told once, and so is each new reason', () => {
   const target = output()
   target.good(block, [point(1)], 0, 0)
-  const fail = (reason: string) => target.bad([point(null, { quality: 'bad', reason })], 1, 10, 6).messages.length
+  const fail = (reason: string) =>
+    target.bad(reason, [point(null, { quality: 'bad', reason })], 1, 10, 6).messages.length
   assert.equal(fail('DEVICE_TIMEOUT'), 1)
   assert.equal(fail('DEVICE_TIMEOUT'), 0)
   assert.equal(fail('DEVICE_UNREACHABLE'), 1)
   assert.equal(target.good(block, [point(1)], 2, 20).messages.length, 2)
   assert.equal(fail('DEVICE_UNREACHABLE'), 1, 'it was good again in between')
+})
+
+test('a block without points: a failure is kept once for each new reason, and that it is good again', () => {
+  const target = output({ publish: 'change' })
+  const good = () => target.good(block, [], 0, 0)
+  const fail = (reason: string) => target.bad(reason, [], 1, 10, 6)
+  assert.ok(good().sample)
+  const { sample, messages } = fail('DEVICE_TIMEOUT')
+  assert.deepEqual([sample?.block.values, sample?.block.quality, sample?.block.timestamp], [[], 'bad', 6])
+  assert.deepEqual(messages, [], 'a failed read publishes no block')
+  assert.equal(fail('DEVICE_TIMEOUT').sample, undefined)
+  assert.ok(fail('DEVICE_UNREACHABLE').sample)
+  const again = good()
+  assert.equal(again.sample?.block.quality, 'good')
+  assert.deepEqual(again.messages, [], 'nobody was told otherwise')
+  assert.equal(good().sample, undefined)
+})
+
+test('a trigger makes no record because its block is good again', () => {
+  const target = output({ publish: 'trigger', options: { trigger: { address: 10 } } })
+  assert.ok(target.good(block, [], 0, 0).sample)
+  assert.equal(target.bad('DEVICE_TIMEOUT', [], 1, 10, 6).sample?.block.quality, 'bad')
+  assert.equal(target.good(block, [], 2, 20).sample, undefined)
 })
