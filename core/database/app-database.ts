@@ -63,7 +63,7 @@ function open(config: DatabaseConfig) {
   // Required, because a getter cannot wait; imported above, every worker would pay for it, most of them for nothing.
   const kysely = createRequire(import.meta.url)('kysely') as KyselyModule
   const thread = config.kind === 'sqlite' ? new SqliteThread(config.file) : undefined
-  const dialect = watchedDialect(dialectOf(kysely, config, thread), () => {})
+  const dialect = watchedDialect(dialectOf(kysely, config, thread), { onTrouble: () => {} })
   return { db: new kysely.Kysely<object>({ dialect }) as AppDatabase, thread }
 }
 

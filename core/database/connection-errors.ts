@@ -66,12 +66,23 @@ export function troubleOf(error: unknown): Trouble | undefined {
     if (REFUSED.has(code) || /^(53[1-4]00|58\w{3}|XX00[12])$/.test(code) || SQLITE_UNUSABLE.test(code)) return 'error'
     return undefined
   }
-  const message = error instanceof Error ? error.message : String(error)
   return /connection (terminated|timeout|ended)|timeout exceeded when trying to connect|read timeout|Client has encountered a connection error|Client was closed|closed state|driver has already been destroyed|Cannot use a pool after/i.test(
-    message,
+    messageOf(error),
   )
     ? 'disconnected'
     : undefined
+}
+
+/** MariaDB and MySQL: the statement took longer than the session allows. */
+const MYSQL_STATEMENT_TIME = new Set<unknown>([1969, 3024])
+
+/** True where a statement, or the wait for a connection that is free, took longer than it may. */
+export function isTimeout(error: unknown): boolean {
+  const code = codeOf(error)
+  // 57014: cancelled by the server; it has a limit of its own for statements of the reader.
+  if (code === '57014' || code === 'PROTOCOL_SEQUENCE_TIMEOUT') return true
+  if (MYSQL_STATEMENT_TIME.has((error as { errno?: unknown } | null)?.errno)) return true
+  return code === undefined && /^(Query read timeout|timeout exceeded when trying to connect)$/.test(messageOf(error))
 }
 
 /** What the names of MySQL and MariaDB say where their SQLSTATE does not. Too large a packet: of less rows it is none. */
@@ -104,6 +115,10 @@ export function isDuplicate(error: unknown): boolean {
     code === 'SQLITE_CONSTRAINT_UNIQUE' ||
     (code === 'SQLITE_CONSTRAINT' && /UNIQUE/.test(String(error)))
   )
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }
 
 function codeOf(error: unknown): string | undefined {

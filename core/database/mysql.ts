@@ -37,7 +37,8 @@ export function mysqlPool(options: ServerOptions): MysqlPool {
     const session = isMaria
       ? SESSION
       : `${SESSION.replace('tx_isolation', 'transaction_isolation')}, information_schema_stats_expiry = 0`
-    connection.query(session, (error: unknown) => {
+    const limit = options.serverMs === undefined ? '' : `, ${limitOf(options.serverMs, isMaria)}`
+    connection.query(session + limit, (error: unknown) => {
       if (error) options.onBroken(error)
     })
     connection.on('error', options.onBroken)
@@ -50,6 +51,11 @@ export function mysqlPool(options: ServerOptions): MysqlPool {
       }),
     end: (done) => pool.end(done),
   }
+}
+
+/** MariaDB takes seconds, for every statement; MySQL milliseconds, for those that read. */
+function limitOf(ms: number, isMaria: boolean): string {
+  return isMaria ? `max_statement_time = ${ms / 1e3}` : `max_execution_time = ${ms}`
 }
 
 const wrapped = new WeakMap<mysql.PoolConnection, MysqlPoolConnection>()

@@ -11,6 +11,8 @@ export interface ServerOptions {
   readonly connectMs: number
   /** Milliseconds until an unanswered statement fails and its connection is thrown away. */
   readonly statementMs: number
+  /** Milliseconds after which the server itself gives up a statement. @default never */
+  readonly serverMs?: number
   /** A connection that was idle broke. */
   readonly onBroken: (error: unknown) => void
 }
@@ -30,7 +32,7 @@ export function postgresPool(options: ServerOptions): PostgresPool {
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
     application_name: 'routemq',
-    options: '-c timezone=UTC',
+    options: `-c timezone=UTC${options.serverMs === undefined ? '' : ` -c statement_timeout=${options.serverMs}`}`,
     types: {
       getTypeParser: ((oid: number, format?: 'text' | 'binary') =>
         NUMERIC_PARSERS.get(oid) ?? types.getTypeParser(oid, format as 'text')) as typeof types.getTypeParser,

@@ -11,7 +11,7 @@ import { FRAMEWORK_MIGRATIONS } from './migrations/index.js'
 import { Migrator } from './migrator.js'
 import { mysqlPool } from './mysql.js'
 import type { OpenOptions } from './open.js'
-import { postgresPool } from './postgres.js'
+import { postgresPool, type ServerOptions } from './postgres.js'
 import { ReadingRepository } from './readings/repository.js'
 import type { RepositoryContext } from './repositories/context.js'
 import { DeadLetterRepository } from './repositories/dead-letters.js'
@@ -35,6 +35,8 @@ type Options = OpenOptions & { readonly clock: Clock }
 
 /** Connections to a server that read history, beside those of the pool. */
 const READERS = 2
+/** How much longer than the server we wait for its word that a statement took too long, milliseconds. */
+const READER_GRACE_MS = 2_000
 /** What is written to see whether a disk has room. */
 const TRY_BYTES = 512 * 1024
 
@@ -73,7 +75,7 @@ export class SqlStore implements Store {
     this.#file = config.kind === 'sqlite' ? config.file : undefined
     this.#thread = config.kind === 'sqlite' ? new SqliteThread(config.file) : undefined
     const echo = config.kind !== 'sqlite' && config.echo
-    this.kysely = this.#kyselyOf(this.#dialectOf(config, this.#thread), echo)
+    this.kysely = this.#kyselyOf(this.#dialectOf(config, this.#thread), { echo })
     this.#reader = this.#readerOf(config, echo)
     const context = this.#contextOf(this.kysely, this.#reader?.kysely)
     this.devices = new DeviceRepository(context)
@@ -168,10 +170,10 @@ export class SqlStore implements Store {
     await Promise.all([this.#thread?.close(), this.#reader?.thread?.close()])
   }
 
-  #kyselyOf(dialect: Dialect, echo: boolean): Kysely<unknown> {
+  #kyselyOf(dialect: Dialect, { echo, isReader = false }: { echo: boolean; isReader?: boolean }): Kysely<unknown> {
     const { logger } = this.#options
     return new Kysely<unknown>({
-      dialect: watchedDialect(dialect, (trouble, error) => this.#trouble(trouble, error)),
+      dialect: watchedDialect(dialect, { isReader, onTrouble: (trouble, error) => this.#trouble(trouble, error) }),
       ...(echo && {
         log: (event) => logger.info({ sql: event.query.sql, ms: event.queryDurationMillis }, 'SQL'),
       }),
@@ -180,12 +182,17 @@ export class SqlStore implements Store {
 
   #readerOf(config: ServerConfig, echo: boolean) {
     if (config.kind !== 'sqlite') {
-      return { kysely: this.#kyselyOf(this.#dialectOf({ ...config, poolSize: READERS }, undefined), echo) }
+      const serverMs = this.#statementMs()
+      const dialect = this.#dialectOf({ ...config, poolSize: READERS }, undefined, {
+        serverMs,
+        statementMs: serverMs + READER_GRACE_MS,
+      })
+      return { kysely: this.#kyselyOf(dialect, { echo, isReader: true }) }
     }
     // A database in memory is that of its one connection.
     if (config.file === ':memory:') return undefined
     const thread = new SqliteThread(config.file)
-    return { thread, kysely: this.#kyselyOf(this.#dialectOf(config, thread), echo) }
+    return { thread, kysely: this.#kyselyOf(this.#dialectOf(config, thread), { echo, isReader: true }) }
   }
 
   #contextOf(db: Kysely<unknown>, reads = db): RepositoryContext {
@@ -193,14 +200,19 @@ export class SqlStore implements Store {
     return { db: db as Kysely<FrameworkTables>, reads: reads as Kysely<FrameworkTables>, dialect: this.dialect, now }
   }
 
-  #dialectOf(config: ServerConfig, thread: SqliteThread | undefined): Dialect {
+  #statementMs(): number {
+    return this.#options.statementMs ?? 15_000
+  }
+
+  #dialectOf(config: ServerConfig, thread: SqliteThread | undefined, limits: Partial<ServerOptions> = {}): Dialect {
     if (config.kind === 'sqlite') return sqliteDialect(thread!)
     const options = {
       url: config.url,
       poolSize: config.poolSize,
       connectMs: this.#options.connectMs ?? 3_000,
-      statementMs: this.#options.statementMs ?? 15_000,
+      statementMs: this.#statementMs(),
       onBroken: (error: unknown) => this.#trouble('disconnected', error),
+      ...limits,
     }
     return config.kind === 'postgres'
       ? new PostgresDialect({ pool: postgresPool(options) })

@@ -1,11 +1,18 @@
 import type { CompiledQuery, DatabaseConnection, Dialect, Driver, QueryResult } from 'kysely'
 import { RouteMQError } from '../support/errors.js'
-import { type Trouble, troubleOf } from './connection-errors.js'
+import { isTimeout, type Trouble, troubleOf } from './connection-errors.js'
+
+export interface Watched {
+  readonly onTrouble: (trouble: Trouble, error: unknown) => void
+  /** A time-out says that too much was asked for, not that the database is away. */
+  readonly isReader?: boolean
+}
 
 /** Tells of every error that is about the database and not about a statement, and gives it our code. */
-export function watchedDialect(dialect: Dialect, onTrouble: (trouble: Trouble, error: unknown) => void): Dialect {
+export function watchedDialect(dialect: Dialect, { onTrouble, isReader = false }: Watched): Dialect {
   const watch = <T>(work: Promise<T>): Promise<T> =>
     work.catch((error: unknown) => {
+      if (isReader && isTimeout(error)) throw tooMuch(error)
       const trouble = troubleOf(error)
       if (trouble === undefined) throw error
       onTrouble(trouble, error)
@@ -59,6 +66,10 @@ function unavailable(state: Trouble, error: unknown): RouteMQError {
       cause: error,
     },
   )
+}
+
+function tooMuch(cause: unknown): RouteMQError {
+  return new RouteMQError('HISTORY_TIMEOUT', `The database did not find it in time: ${reasonOf(cause)}`, { cause })
 }
 
 /** One line, without what drivers add for debugging. AggregateErrors have an empty message of their own. */

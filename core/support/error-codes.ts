@@ -59,6 +59,11 @@ export const ERROR_CODES = {
   RESPONSE_TOPIC_REFUSED: { status: 400, retry: false, advice: 'Use a response topic under MQTT_REPLY_PREFIXES.' },
   CALL_TIMEOUT: { status: 504, retry: false, advice: 'Check that something answers on that topic.' },
   PUBLISH_OVERLOADED: { status: 503, retry: true, advice: 'Publish more slowly or raise the outbox bound.' },
+  PUBLISH_REFUSED: {
+    status: 502,
+    retry: false,
+    advice: 'Compare it with what the broker allows: size, levels of the topic, access rules.',
+  },
   BROKER_UNAVAILABLE: { status: 503, retry: true, advice: 'Check the broker and the MQTT_* settings.' },
   SUBSCRIPTION_REFUSED: { status: 503, retry: false, advice: 'Allow the filter in the access rules of the broker.' },
   SHUTTING_DOWN: { status: 503, retry: true, advice: 'Wait until the process is back.' },
@@ -116,6 +121,11 @@ export const ERROR_CODES = {
   TARGET_INVALID: { status: 422, retry: false, advice: 'Correct the named fields of the target.' },
   BUS_LOAD_REFUSED: { status: 409, retry: false, advice: 'Poll less often, or force the target.' },
   DATABASE_UNAVAILABLE: { status: 503, retry: true, advice: 'Check the database and the DB_* settings.' },
+  HISTORY_TIMEOUT: {
+    status: 504,
+    retry: false,
+    advice: 'Ask for less: name the device and the point, and a shorter time from..to.',
+  },
   DATABASE_SCHEMA: {
     status: 500,
     retry: false,
