@@ -1,6 +1,6 @@
 import type { Clock } from '../support/clock.js'
+import { RouteMQError } from '../support/errors.js'
 import type { Claim, ClaimOutcome } from './delivery-store.js'
-import { keyReused } from './memory-store.js'
 
 type Entry =
   | {
@@ -8,6 +8,8 @@ type Entry =
       readonly payloadHash: string
       readonly worker: string
       readonly ended: Set<() => void>
+      /** Its end is being stored: whatever becomes of its worker meanwhile, it is not run again. */
+      ending: boolean
     }
   /** Its worker is gone: the next who asks runs it, with the journal of what was already written. */
   | { readonly state: 'orphan'; readonly payloadHash: string }
@@ -22,9 +24,11 @@ const REMEMBERED = 10_000
 export class ClaimBook {
   readonly #entries = new Map<string, Entry>()
   readonly #clock: Clock
+  readonly #remembered: number
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, remembered = REMEMBERED) {
     this.#clock = clock
+    this.#remembered = remembered
   }
 
   get size(): number {
@@ -41,7 +45,13 @@ export class ClaimBook {
   }
 
   running(key: string, payloadHash: string, worker: string): void {
-    this.#entries.set(key, { state: 'running', payloadHash, worker, ended: new Set() })
+    this.#entries.set(key, { state: 'running', payloadHash, worker, ended: new Set(), ending: false })
+  }
+
+  /** It has run, and its end is on its way to the store. */
+  ending(key: string): void {
+    const entry = this.#entries.get(key)
+    if (entry?.state === 'running') entry.ending = true
   }
 
   interrupted(key: string, payloadHash: string): void {
@@ -75,7 +85,7 @@ export class ClaimBook {
   /** Its claims have no one who runs them any more. */
   lose(worker: string): void {
     for (const [key, entry] of this.#entries) {
-      if (entry.state === 'running' && entry.worker === worker) this.orphan(key)
+      if (entry.state === 'running' && entry.worker === worker && !entry.ending) this.orphan(key)
     }
   }
 
@@ -104,7 +114,7 @@ export class ClaimBook {
 
   #forget(): void {
     for (const [key, { state }] of this.#entries) {
-      if (this.#entries.size <= REMEMBERED) return
+      if (this.#entries.size <= this.#remembered) return
       if (state === 'done') this.#entries.delete(key)
     }
   }
@@ -112,4 +122,12 @@ export class ClaimBook {
 
 function wake(entry: Entry): void {
   if (entry.state === 'running') for (const end of [...entry.ended]) end()
+}
+
+/** The same words from every store. */
+export function keyReused(): RouteMQError {
+  return new RouteMQError(
+    'IDEMPOTENCY_KEY_REUSED',
+    'this request_id (or correlation data) was used before with another payload',
+  )
 }

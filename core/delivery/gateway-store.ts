@@ -7,8 +7,10 @@ import { RouteMQError } from '../support/errors.js'
 import { ClaimBook } from './claim-book.js'
 import type { Claim, ClaimOutcome, DeadLetter, DeliveryStore, ParkedHead, ParkedMessage } from './delivery-store.js'
 import type { DeliveryTables, SpoolPort, StoreOwner } from './gateway-ports.js'
+import { Lives } from './lives.js'
 import type { SpoolRecord } from './spool-records.js'
 import { TableQueue } from './table-queue.js'
+import { workerGone } from './worker-gone.js'
 import { WriteJournal } from './write-journal.js'
 
 const COPY_WAIT_MS = 1_000
@@ -51,8 +53,7 @@ export class GatewayStore implements DeliveryStore {
   /** Which worker finishes which parked message. */
   readonly #keepers = new Map<string, string>()
   readonly #abandoned = new Set<string>()
-  /** The process that has a worker's name now: calls of one that is gone change nothing any more. */
-  readonly #lives = new Map<string, object>()
+  readonly #lives = new Lives()
   /** The table has answered in this life, so claims of earlier lives are known to whoever asks it. */
   #seenTable = false
   #starting: Promise<void> | undefined
@@ -85,7 +86,7 @@ export class GatewayStore implements DeliveryStore {
 
   /** The store as the process uses it that is this worker now: its claims and parked messages are handed on when it is lost. */
   forWorker(worker: string): DeliveryStore {
-    const lives = this.#lifeOf(worker)
+    const lives = this.#lives.of(worker)
     return {
       durable: this.durable,
       deadLetter: (letter) => this.deadLetter(letter),
@@ -100,7 +101,7 @@ export class GatewayStore implements DeliveryStore {
 
   /** The process is gone: its commands may run elsewhere, its parked messages wait for {@link takeOver}. */
   workerLost(worker: string): void {
-    this.#lives.delete(worker)
+    this.#lives.end(worker)
     this.#book.lose(worker)
     for (const [id, keeper] of this.#keepers) if (keeper === worker) this.#abandoned.add(id)
   }
@@ -115,7 +116,7 @@ export class GatewayStore implements DeliveryStore {
     routes: ReadonlySet<string>,
     known: ReadonlySet<string> = NONE,
   ): Promise<ParkedHead[]> {
-    const lives = this.#lifeOf(worker)
+    const lives = this.#lives.of(worker)
     const mine = ({ id, route, keeper }: ParkedHead) =>
       (routes.has(route) || (known.size > 0 && !known.has(route))) &&
       keeper?.instance === this.#options.owner.instance &&
@@ -133,7 +134,7 @@ export class GatewayStore implements DeliveryStore {
       spooled.set(record.id, { ...kept, id: record.id })
     }
     const inTable = await this.#options.tables.parked.list(MOST_PARKED, damaged)
-    if (!lives()) throw gone(worker)
+    if (!lives()) throw workerGone(worker)
     const found: ParkedHead[] = []
     for (const message of new Map([...inTable.map((one) => [one.id, one] as const), ...spooled]).values()) {
       // Asked only now: another worker of the same routes may have taken it since.
@@ -175,6 +176,7 @@ export class GatewayStore implements DeliveryStore {
   }
 
   async complete(key: string, outcome: ClaimOutcome): Promise<void> {
+    this.#book.ending(key)
     const payloadHash = this.#book.hashOf(key)
     const record = { op: 'complete' as const, key, outcome, ...(payloadHash !== undefined && { payloadHash }) }
     try {
@@ -188,6 +190,7 @@ export class GatewayStore implements DeliveryStore {
 
   async release(key: string): Promise<void> {
     if (this.#book.isDone(key)) return
+    this.#book.ending(key)
     this.#journal.forget(key)
     try {
       await this.#keep({ op: 'release', key }, (tables) => tables.claims.release(key))
@@ -213,22 +216,15 @@ export class GatewayStore implements DeliveryStore {
     if (!lives()) {
       // It never learned that the message is kept, so it has not acknowledged it: the broker delivers it again.
       await this.unpark(id)
-      throw gone(worker)
+      throw workerGone(worker)
     }
     this.#keepers.set(id, worker)
     return id
   }
 
-  /** Tells, later, whether the process that is this worker now still is. */
-  #lifeOf(worker: string): () => boolean {
-    const life = this.#lives.get(worker) ?? {}
-    this.#lives.set(worker, life)
-    return () => this.#lives.get(worker) === life
-  }
-
   async #claim(key: string, payloadHash: string, worker: string, lives: () => boolean = always): Promise<Claim> {
     await this.start()
-    if (!lives()) throw gone(worker)
+    if (!lives()) throw workerGone(worker)
     let known = this.#book.look(key, payloadHash)
     if (known === 'orphan') {
       this.#book.running(key, payloadHash, worker)
@@ -279,7 +275,3 @@ export class GatewayStore implements DeliveryStore {
 
 const always = () => true
 const NONE: ReadonlySet<string> = new Set()
-
-function gone(worker: string): RouteMQError {
-  return new RouteMQError('WORKER_LOST', `worker ${worker} ended before it could be answered`)
-}

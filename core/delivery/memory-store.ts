@@ -1,5 +1,10 @@
-import { RouteMQError } from '../support/errors.js'
+import type { FieldPort } from '../modbus/field.js'
+import { systemClock } from '../support/clock.js'
+import { ClaimBook } from './claim-book.js'
 import type { Claim, ClaimOutcome, DeadLetter, DeliveryStore, ParkedMessage } from './delivery-store.js'
+import { Lives } from './lives.js'
+import { workerGone } from './worker-gone.js'
+import { WriteJournal } from './write-journal.js'
 
 export interface MemoryStoreOptions {
   /** Dead letters kept; the oldest goes first. @default 1_000 */
@@ -8,10 +13,7 @@ export interface MemoryStoreOptions {
   readonly claims?: number
 }
 
-interface HeldClaim {
-  readonly payloadHash: string
-  outcome: ClaimOutcome | undefined
-}
+const HERE = 'gateway'
 
 /**
  * For an installation without durable storage: everything is gone with the process, so a message gets one attempt, is
@@ -21,12 +23,15 @@ export class MemoryStore implements DeliveryStore {
   readonly durable = false
   readonly #limits: Required<MemoryStoreOptions>
   readonly #letters: DeadLetter[] = []
-  readonly #claims = new Map<string, HeldClaim>()
+  readonly #claims: ClaimBook
+  readonly #journal = new WriteJournal()
+  readonly #lives = new Lives()
   readonly #parked = new Map<string, ParkedMessage>()
   #nextId = 1
 
   constructor(options: MemoryStoreOptions = {}) {
     this.#limits = { deadLetters: 1_000, claims: 10_000, ...options }
+    this.#claims = new ClaimBook(systemClock, this.#limits.claims)
   }
 
   /** The newest dead letters, oldest first. */
@@ -57,38 +62,54 @@ export class MemoryStore implements DeliveryStore {
     return this.#parked.get(id)
   }
 
-  async claim(key: string, payloadHash: string): Promise<Claim> {
-    const held = this.#claims.get(key)
-    if (held === undefined) {
-      this.#claims.set(key, { payloadHash, outcome: undefined })
-      this.#forgetOldest()
-      return { state: 'claimed' }
+  /** The store as the process uses it that is this worker now: its claims are free again when it is lost. */
+  forWorker(worker: string): DeliveryStore {
+    const lives = this.#lives.of(worker)
+    return {
+      durable: this.durable,
+      deadLetter: (letter) => this.deadLetter(letter),
+      park: (message) => this.park(message),
+      unpark: (id) => this.unpark(id),
+      fetchParked: (id) => this.fetchParked(id),
+      claim: async (key, payloadHash) => {
+        if (!lives()) throw workerGone(worker)
+        return this.#claim(key, payloadHash, worker)
+      },
+      complete: (key, outcome) => this.complete(key, outcome),
+      release: (key) => this.release(key),
     }
-    if (held.payloadHash !== payloadHash) throw keyReused()
-    return held.outcome === undefined ? { state: 'running' } : { state: 'done', outcome: held.outcome }
+  }
+
+  /** The process is gone: what it had claimed is run again by whoever has the redelivered copy. */
+  workerLost(worker: string): void {
+    this.#lives.end(worker)
+    this.#claims.lose(worker)
+  }
+
+  /** The devices, for commands that run under a claim: what a command wrote before its worker died is not written again. */
+  guardField(field: FieldPort): FieldPort {
+    return this.#journal.guard(field)
+  }
+
+  async claim(key: string, payloadHash: string): Promise<Claim> {
+    return this.#claim(key, payloadHash, HERE)
   }
 
   async complete(key: string, outcome: ClaimOutcome): Promise<void> {
-    const held = this.#claims.get(key)
-    if (held !== undefined) held.outcome = outcome
+    this.#claims.done(key, outcome)
+    this.#journal.forget(key)
   }
 
   async release(key: string): Promise<void> {
-    if (this.#claims.get(key)?.outcome === undefined) this.#claims.delete(key)
+    if (this.#claims.isDone(key)) return
+    this.#claims.forget(key)
+    this.#journal.forget(key)
   }
 
-  #forgetOldest(): void {
-    for (const [key, held] of this.#claims) {
-      if (this.#claims.size <= this.#limits.claims) return
-      if (held.outcome !== undefined) this.#claims.delete(key)
-    }
+  #claim(key: string, payloadHash: string, worker: string): Claim {
+    const known = this.#claims.look(key, payloadHash)
+    if (known !== undefined && known !== 'orphan') return known
+    this.#claims.running(key, payloadHash, worker)
+    return { state: 'claimed' }
   }
-}
-
-/** The same words from every store. */
-export function keyReused(): RouteMQError {
-  return new RouteMQError(
-    'IDEMPOTENCY_KEY_REUSED',
-    'this request_id (or correlation data) was used before with another payload',
-  )
 }

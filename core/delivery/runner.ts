@@ -233,6 +233,7 @@ export class Runner {
         unit.copied = true
         return this.#endings.guard(unit, this.#endings.failed(unit, fromErrorShape(taken.outcome.error)))
       }
+      this.#waitNoLonger(unit)
     } catch (error) {
       return this.#attemptFailed(unit, undefined, error)
     }
@@ -240,6 +241,19 @@ export class Runner {
     this.#pause(unit)
     if (unit.parkedId !== undefined) this.#leaveBody(unit)
     this.#again(unit, Math.min(COPY_WAIT.max, COPY_WAIT.first * 2 ** unit.waits++))
+  }
+
+  /**
+   * Throws where a copy has waited past its own deadline and for longer than the first may run: then nothing is to come.
+   * Until then it waits, because a sender that is told COMMAND_EXPIRED must not see the first copy drive afterwards.
+   */
+  #waitNoLonger(unit: Unit): void {
+    const { clock } = this.#parts
+    unit.waitsSince ??= clock.monotonic()
+    const limit = (unit.route.timeoutMs ?? DEFAULT_TIMEOUT_MS) + WRITE_GRACE_MS
+    if (unit.force || clock.monotonic() - unit.waitsSince < limit) return
+    this.#dateIt(unit)
+    refuseExpired(unit.deadline, clock.now())
   }
 
   #attemptSucceeded(unit: Unit, context: DeliveryContext, value: unknown): void {

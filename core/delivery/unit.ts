@@ -56,6 +56,8 @@ export class Unit implements Queued {
   backoff: Backoff | undefined
   /** How often it asked whether the first copy of its command has ended. */
   waits = 0
+  /** Monotonic milliseconds: since when it does. */
+  waitsSince: number | undefined
 
   parking: Promise<boolean> | undefined
   parkedId: string | undefined

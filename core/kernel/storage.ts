@@ -161,18 +161,22 @@ export class Storage {
 
   /** What the gateway does for one worker. `known` are the ids of the application's routes. */
   servicesFor(worker: string, field: FieldPort, known: ReadonlySet<string>): GatewayServices {
-    const { kept, memory } = this.#parts
-    if (kept === undefined) return { field, store: memory!, outbox: this.outbox, takeOver: async () => [] }
+    const { kept } = this.#parts
+    const store = this.#deliveries
     return {
-      field: kept.guardField(field),
-      store: kept.forWorker(worker),
+      field: store.guardField(field),
+      store: store.forWorker(worker),
       outbox: this.outbox,
-      takeOver: (routes) => kept.takeOver(worker, new Set(routes), known),
+      takeOver: async (routes) => (await kept?.takeOver(worker, new Set(routes), known)) ?? [],
     }
   }
 
   workerLost(worker: string): void {
-    this.#parts.kept?.workerLost(worker)
+    this.#deliveries.workerLost(worker)
+  }
+
+  get #deliveries(): GatewayStore | MemoryStore {
+    return this.#parts.kept ?? this.#parts.memory!
   }
 
   /** The application's tables, for route code and HTTP routes that run in this process. */

@@ -29,6 +29,7 @@ async function plant() {
   let away = false
   let refuses: (method: string, subject: unknown) => boolean = () => false
   let isFull = false
+  let held: { method: string; entered: () => void; until: Promise<void> } | undefined
   const guarded = <T extends object>(port: T): T =>
     new Proxy(port, {
       get: (target, name) => {
@@ -37,6 +38,10 @@ async function plant() {
           if (away) throw new RouteMQError('DATABASE_UNAVAILABLE', 'away', { details: { state: 'disconnected' } })
           if (refuses(String(name), args[0])) {
             throw Object.assign(new Error('Got a packet bigger than allowed'), { code: 'ER_NET_PACKET_TOO_LARGE' })
+          }
+          if (held?.method === name) {
+            held.entered()
+            await held.until
           }
           return method.apply(target, args)
         }
@@ -81,6 +86,17 @@ async function plant() {
     database,
     refuse: (which: typeof refuses) => {
       refuses = which
+    },
+    /** The next calls of this method stand still in the database. */
+    hold: (method: string) => {
+      let letGo = () => {}
+      const until = new Promise<void>((resolve) => {
+        letGo = resolve
+      })
+      const entered = new Promise<void>((resolve) => {
+        held = { method, entered: resolve, until }
+      })
+      return { entered, letGo }
     },
     full: (value: boolean) => {
       isFull = value
@@ -183,37 +199,57 @@ test('claims of a life that ended are interrupted in the next, ended ones keep t
   await close()
 })
 
-test('a command whose worker died runs elsewhere, and what it wrote is not written again', async () => {
-  const { start, close } = await plant()
-  const { store } = await start()
-  const field = new Field()
-  let finish = (_: unknown) => {}
-  field.answer = (_request, signal) =>
-    new Promise((resolve, reject) => {
-      finish = resolve
-      signal?.addEventListener('abort', () => reject(signal.reason))
+for (const kind of ['gateway', 'memory'] as const)
+  test(`${kind}: a command whose worker died runs elsewhere, and what it wrote is not written again`, async () => {
+    const { start, close } = await plant()
+    const store = kind === 'memory' ? new MemoryStore() : (await start()).store
+    const field = new Field()
+    let finish = (_: unknown) => {}
+    field.answer = (_request, signal) =>
+      new Promise((resolve, reject) => {
+        finish = resolve
+        signal?.addEventListener('abort', () => reject(signal.reason))
+      })
+    const devices = store.guardField(field)
+    const claimed = { ...write, claim: { key: 'k', index: 0 } }
+    const [one, two] = [store.forWorker('slot-1'), store.forWorker('slot-2')]
+    assert.equal((await one.claim('k', 'h')).state, 'claimed')
+    const abort = new AbortController()
+    const firstWrite = devices.request(claimed, abort.signal)
+    assert.equal((await two.claim('k', 'h')).state, 'running')
+    store.workerLost('slot-1')
+    abort.abort(new RouteMQError('WORKER_LOST', 'slot-1 is gone'))
+    assert.equal((await two.claim('k', 'h')).state, 'claimed')
+    const secondWrite = devices.request(claimed)
+    finish({ device_id: 'd', results: [] })
+    assert.deepEqual(await secondWrite, await firstWrite)
+    assert.equal(field.requests.length, 1)
+    assert.equal('claim' in field.requests[0]!, false)
+    await assert.rejects(devices.request({ ...claimed, device_id: 'other' } as never), {
+      code: 'WRITE_OUTCOME_UNKNOWN',
     })
-  const devices = store.guardField(field)
-  const claimed = { ...write, claim: { key: 'k', index: 0 } }
-  const [one, two] = [store.forWorker('slot-1'), store.forWorker('slot-2')]
-  assert.equal((await one.claim('k', 'h')).state, 'claimed')
-  const abort = new AbortController()
-  const firstWrite = devices.request(claimed, abort.signal)
-  assert.equal((await two.claim('k', 'h')).state, 'running')
-  store.workerLost('slot-1')
-  abort.abort(new RouteMQError('WORKER_LOST', 'slot-1 is gone'))
-  assert.equal((await two.claim('k', 'h')).state, 'claimed')
-  const secondWrite = devices.request(claimed)
-  finish({ device_id: 'd', results: [] })
-  assert.deepEqual(await secondWrite, await firstWrite)
-  assert.equal(field.requests.length, 1)
-  assert.equal('claim' in field.requests[0]!, false)
-  await assert.rejects(devices.request({ ...claimed, device_id: 'other' } as never), { code: 'WRITE_OUTCOME_UNKNOWN' })
-  await two.complete('k', { ok: true, value: 1 })
-  await assert.rejects(one.claim('k', 'h'), { code: 'WORKER_LOST' }, 'the process that is gone gets nothing any more')
-  assert.equal((await store.forWorker('slot-1').claim('k', 'h')).state, 'done', 'the one in its place does')
-  await close()
-})
+    await two.complete('k', { ok: true, value: 1 })
+    await assert.rejects(one.claim('k', 'h'), { code: 'WORKER_LOST' }, 'the process that is gone gets nothing any more')
+    assert.equal((await store.forWorker('slot-1').claim('k', 'h')).state, 'done', 'the one in its place does')
+    await close()
+  })
+
+for (const ending of ['complete', 'release'] as const)
+  test(`a command whose worker dies while its ${ending} is being stored is not run meanwhile`, async () => {
+    const { start, hold, close } = await plant()
+    const { store } = await start()
+    await store.forWorker('slot-1').claim('k', 'h')
+    const { entered, letGo } = hold(ending)
+    const stored =
+      ending === 'complete' ? store.complete('k', { ok: true, value: 1 }) : store.forWorker('slot-1').release('k')
+    await entered
+    store.workerLost('slot-1')
+    assert.equal((await store.forWorker('slot-2').claim('k', 'h')).state, 'running')
+    letGo()
+    await stored
+    assert.equal((await store.forWorker('slot-2').claim('k', 'h')).state, ending === 'complete' ? 'done' : 'claimed')
+    await close()
+  })
 
 test('a copy that waited in a worker that died does not take the claim with it', async () => {
   const { start, close } = await plant()

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
+import { systemClock } from '../../../core/support/clock.js'
 import { RouteMQError } from '../../../core/support/errors.js'
 import { bench, KeepingStore, until } from './harness.js'
 
@@ -256,4 +257,26 @@ test('answers in bytes and without a value are kept as they were', async () => {
       [9, 8],
     ],
   )
+})
+
+test('a copy whose first never ends gives up past its deadline, once the first could not run any more', async () => {
+  const store = new KeepingStore()
+  let asked = 0
+  store.claim = async () => {
+    asked += 1
+    return { state: 'running' }
+  }
+  let ahead = 0
+  const clock = { ...systemClock, monotonic: () => systemClock.monotonic() + ahead }
+  const { send, outgoing, engine } = bench((router) => router.on('a', () => 1, { idempotent: true, maxAge: 1_000 }), {
+    store,
+    clock,
+  })
+  const old = Date.now() - 60_000
+  await send('a', { request_id: 1, timestamp: old })
+  await until('it waits', () => asked > 1)
+  assert.deepEqual(outgoing.on('a/response'), [], 'the first may still drive')
+  ahead = 62_000
+  await until('its end', () => engine.stats().expired === 1 && outgoing.on('a/response').length > 0)
+  assert.equal((outgoing.on('a/response')[0] as { error: { code: string } }).error.code, 'COMMAND_EXPIRED')
 })
