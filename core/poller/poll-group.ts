@@ -37,9 +37,10 @@ interface Read {
   refusal: RouteMQError | undefined
 }
 
-/** Refusals in a row after which a read is asked less often, and the fewest slots it is asked in then: one of these. */
+/** Refusals in a row after which a read is asked less often: at least in one slot of these, and about each minute. */
 const SLOW_AFTER = 3
 const SLOWEST = 64
+const LONGEST_PAUSE_MS = 60_000
 
 /** The targets of one device with one interval: read together, by one plan, in one slot. */
 export class PollGroup {
@@ -152,11 +153,20 @@ export class PollGroup {
       const exception = error.details?.exception
       if (exception === 1 || exception === 2 || exception === 3) {
         read.refusals += 1
-        const slower = Math.min(SLOWEST, 2 ** (read.refusals - SLOW_AFTER))
+        const slowest = Math.min(SLOWEST, Math.max(1, Math.floor(LONGEST_PAUSE_MS / intervalMs)))
+        const slower = Math.min(slowest, 2 ** (read.refusals - SLOW_AFTER))
         if (read.refusals > SLOW_AFTER) read.resumeAt = slot + slower
         read.refusal = error
       }
       return error
+    }
+  }
+
+  /** The device is back, perhaps with other registers: what it refused is asked in each slot again. */
+  deviceIsBack(): void {
+    for (const read of this.#reads) {
+      read.refusals = 0
+      read.resumeAt = 0
     }
   }
 

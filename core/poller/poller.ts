@@ -79,6 +79,7 @@ export class Poller {
   readonly #entries = new Map<string, Entry>()
   readonly #phases = new Map<string, number>()
   #isStopping = false
+  #unsubscribe = () => {}
   /** Cuts off what is still being read. */
   readonly #stopped = new AbortController()
   /** Samples on their way into the sink. */
@@ -107,6 +108,10 @@ export class Poller {
     if (this.#origin !== undefined || this.#isStopping) return
     this.#origin = this.#clock.monotonic()
     this.#availability.start()
+    this.#unsubscribe = this.#options.field.subscribe((event) => {
+      if (event.type !== 'device' || event.state.name !== 'online') return
+      for (const { deviceId, group } of this.#entries.values()) if (deviceId === event.device_id) group.deviceIsBack()
+    })
     for (const entry of this.#entries.values()) this.#run(entry)
   }
 
@@ -117,6 +122,7 @@ export class Poller {
   async stop(): Promise<void> {
     if (this.#isStopping) return
     this.#isStopping = true
+    this.#unsubscribe()
     const isRunning = this.#origin !== undefined
     const slots = Promise.all([...this.#entries.values()].map((entry) => entry.grid?.stop()))
     const cutOff = new AbortController()

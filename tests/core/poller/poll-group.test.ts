@@ -1,11 +1,17 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { TargetRecord } from '../../../core/modbus/device-record.js'
+import { normalizeDevice } from '../../../core/modbus/device-schema.js'
 import type { BlockReading, ReadBlock } from '../../../core/modbus/field.js'
+import type { FieldEvent } from '../../../core/modbus/field-event.js'
 import type { PollPort, PollRead } from '../../../core/modbus/field-polling.js'
 import { normalizeTarget } from '../../../core/modbus/target-schema.js'
+import { silentLogger } from '../../../core/observability/logger.js'
 import { PollGroup } from '../../../core/poller/poll-group.js'
+import { Poller } from '../../../core/poller/poller.js'
 import { RouteMQError } from '../../../core/support/errors.js'
+import { FakeClock } from '../../../core/testing/fake-clock.js'
+import { Recorder } from './poller-harness.js'
 
 const signal = new AbortController().signal
 
@@ -19,9 +25,13 @@ function answer({ device_id, register_type, address, count }: ReadBlock): BlockR
   return { device_id, register_type, address, count, values, source: 'live', timestamp: 1, quality: 'good' }
 }
 
-function groupOver(poll: (read: PollRead) => Promise<BlockReading>, plan: PollPort['plan']): PollGroup {
+function groupOver(
+  poll: (read: PollRead) => Promise<BlockReading>,
+  plan: PollPort['plan'],
+  intervalMs = 100,
+): PollGroup {
   const field = { poll, plan, planVersion: () => 0, points: () => [] } as unknown as PollPort
-  return new PollGroup({ deviceId: 'unit1', intervalMs: 100, topicPrefix: 'data', field, now: () => 0 })
+  return new PollGroup({ deviceId: 'unit1', intervalMs, topicPrefix: 'data', field, now: () => 0 })
 }
 
 test('targets that change while they are read: no value goes under the topic of another, nothing of one that is gone', async () => {
@@ -81,4 +91,88 @@ test('a torn target is good only in a slot in which all its parts came', async (
   }
   assert.ok(values.length > 0)
   for (const one of values) assert.deepEqual(one, [10, 11, 12, 13])
+})
+
+/** The slots in which a read that is always refused is asked, and what brings it back. */
+function refusedGroup(intervalMs: number) {
+  const refusal = new RouteMQError('MODBUS_ILLEGAL_ADDRESS', 'no', { details: { exception: 2 } })
+  let slot = 0
+  const asked: number[] = []
+  const group = groupOver(
+    async () => {
+      asked.push(slot)
+      throw refusal
+    },
+    (_, wanted) => wanted.map((block, index) => ({ ...block, wanted: [index] })),
+    intervalMs,
+  )
+  group.update([target(1, 10)])
+  return {
+    group,
+    asked,
+    async run(slots: number) {
+      for (const end = slot + slots; slot < end; slot += 1) await group.cycle(slot, slot * intervalMs, signal)
+    },
+  }
+}
+
+test('a read that is refused is asked ever more rarely, but about each minute at least', async () => {
+  const fast = refusedGroup(1_000)
+  await fast.run(400)
+  const pauses = fast.asked.slice(1).map((at, nth) => at - fast.asked[nth]!)
+  assert.deepEqual(pauses.slice(0, 10), [1, 1, 1, 2, 4, 8, 16, 32, 60, 60])
+  const veryFast = refusedGroup(10)
+  await veryFast.run(400)
+  assert.equal(Math.max(...veryFast.asked.slice(1).map((at, nth) => at - veryFast.asked[nth]!)), 64)
+  const seldom = refusedGroup(900_000)
+  await seldom.run(50)
+  assert.equal(seldom.asked.length, 50, 'a quarter of an hour is pause enough')
+})
+
+test('a read that was refused is asked in each slot again once its device is back', async () => {
+  const { group, asked, run } = refusedGroup(1_000)
+  await run(100)
+  const before = asked.length
+  group.deviceIsBack()
+  await run(4)
+  assert.equal(asked.length - before, 4)
+})
+
+test('the poller hears of it when the device is back', async () => {
+  const clock = new FakeClock()
+  const listeners = new Set<(event: FieldEvent) => void>()
+  let asked = 0
+  const field: Partial<PollPort> = {
+    poll: async () => {
+      asked += 1
+      throw new RouteMQError('MODBUS_ILLEGAL_ADDRESS', 'no', { details: { exception: 2 } })
+    },
+    plan: (_, wanted) => wanted.map((block, index) => ({ ...block, wanted: [index] })),
+    planVersion: () => 0,
+    points: () => [],
+    busOf: () => 'line',
+    stateOf: () => ({ name: 'online' }),
+    subscribe: (listener) => {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+  }
+  const poller = new Poller({
+    field: field as PollPort,
+    publisher: new Recorder(),
+    config: { enabled: true, intervalMs: 1_000, cacheTtlMs: 0 },
+    topicPrefix: 'data',
+    logger: silentLogger,
+    clock,
+  })
+  poller.apply([target(1, 10)], [normalizeDevice({ device_id: 'unit1', host: 'h', port: 502 })])
+  poller.start()
+  for (let second = 0; second < 60; second += 1) await clock.advance(1_000)
+  const before = asked
+  assert.ok(before < 15, `${before} times in a minute`)
+  for (const tell of listeners) tell({ type: 'device', device_id: 'unit1', state: { name: 'online' }, at: 0 })
+  for (let second = 0; second < 4; second += 1) await clock.advance(1_000)
+  assert.equal(asked - before, 4)
+  await poller.stop()
+  assert.equal(listeners.size, 0)
 })
