@@ -74,11 +74,19 @@ export function snapToStep(value: Decimal, step: number, min: number | null): De
 
 /**
  * Floats have no grid to round to: rounding to the decimals of the scale would throw digits away (1.2345 * 1000). The
- * digits that the type does not really have are cut off instead, so that 230.1 * 0.1 is 23.01.
+ * digits that the type does not really have are cut off instead, so that 230.1 * 0.1 is 23.01. A float32 has 7 to 9 of
+ * them, as few as tell its value from the next; beside an offset, which takes some, more.
  */
 export function scaleFloat(point: ResolvedPoint, raw: number): number {
   if (point.unscaled) return raw
-  return Number((raw * point.scale + point.offset).toPrecision(point.type === 'float32' ? 7 : 15)) + 0
+  const value = raw * point.scale + point.offset
+  if (point.type === 'float32' && Number.isFinite(value)) {
+    for (let digits = 7; digits < 15; digits += 1) {
+      const short = Number(value.toPrecision(digits))
+      if (Math.fround(unscaleFloat(point, short)) === raw) return short + 0
+    }
+  }
+  return Number(value.toPrecision(15)) + 0
 }
 
 export function unscaleFloat(point: ResolvedPoint, value: number): number {

@@ -131,13 +131,45 @@ describe('scaled integers', () => {
 })
 
 describe('scaled floats', () => {
+  test('a scaled float32 keeps every digit that its registers hold, and no more', () => {
+    const held = (value: number, scale: number) => {
+      const bytes = Buffer.alloc(4)
+      bytes.writeFloatBE(value)
+      return decodePoint(point({ type: 'float32', scale }), [bytes.readUInt16BE(0), bytes.readUInt16BE(2)]).value
+    }
+    assert.deepEqual(
+      [held(12_345_678, 0.001), held(16_777_215, 0.1), held(230.1, 0.1), held(-9_999_999, 0.01), held(1e30, 1000)],
+      [12_345.678, 1_677_721.5, 23.01, -99_999.99, 1e33],
+    )
+    fc.assert(
+      fc.property(
+        fc.float({ noNaN: true, noDefaultInfinity: true }).filter((value) => value !== 0),
+        fc.constantFrom(0.1, 0.001, 0.01, 10, 1000, -0.5, 3.6),
+        fc.constantFrom(0, -40, 273.15),
+        (raw, scale, offset) => {
+          const p = point({ type: 'float32', scale, offset: Math.abs(raw) > 1 ? offset : 0 })
+          const bytes = Buffer.alloc(4)
+          bytes.writeFloatBE(raw)
+          const registers = [bytes.readUInt16BE(0), bytes.readUInt16BE(2)]
+          const { value } = decodePoint(p, registers)
+          assert.deepEqual(
+            words(encodePoint(p, value)),
+            registers,
+            `${raw} * ${scale} + ${p.offset} is ${String(value)}`,
+          )
+        },
+      ),
+      { numRuns: 2_000 },
+    )
+  })
+
   test('read without the noise of their type, and keep what is written', () => {
     const p = point({ type: 'float32', scale: 0.1 })
     assert.equal(decodePoint(p, words(encodePoint(p, 23.01))).value, 23.01)
     assert.equal(decodePoint(point({ type: 'float32', scale: 1000 }), [0x3f9e, 0x0419]).value, 1234.5)
     fc.assert(
       fc.property(
-        fc.integer({ min: -999_999, max: 999_999 }),
+        fc.integer({ min: -9_999_999, max: 9_999_999 }),
         fc.constantFrom(0.1, 0.001, 10, 1000, -0.5),
         fc.constantFrom('float32' as const, 'float64' as const),
         (digits, scale, type) => {
