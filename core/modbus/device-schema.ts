@@ -47,7 +47,8 @@ export const pointSchema = z.strictObject({
   max: z.number().optional(),
   step: z.number().positive().optional(),
   access: z.enum(['r', 'w', 'rw']).optional(),
-  invalid: z.array(z.number()).optional(),
+  /** Decimal text for what a number of JSON cannot hold. */
+  invalid: z.array(z.union([z.number(), z.string().regex(/^-?\d{1,20}$/, 'must be decimal digits')])).optional(),
   enum: z.record(z.string(), z.number()).optional(),
   retry: z.enum(['safe', 'never']).optional(),
 })

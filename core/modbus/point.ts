@@ -47,8 +47,8 @@ export interface PointDefinition {
   readonly step?: number
   /** @default r for input and discrete, rw otherwise */
   readonly access?: 'r' | 'w' | 'rw'
-  /** Raw values that mean "no value". */
-  readonly invalid?: readonly number[]
+  /** Raw values that mean "no value"; beyond 2^53 as decimal text. */
+  readonly invalid?: readonly (number | string)[]
   /** Names of raw values, for enumerations. */
   readonly enum?: Readonly<Record<string, number>>
   /** Repeating a write of this point does no harm: it may be sent again when its outcome is unknown. */

@@ -1,5 +1,6 @@
 import { RouteMQError } from '../../support/errors.js'
 import { type Decimal, parseDecimal } from './decimal.js'
+import { isNoFloat, isNoInteger } from './no-value.js'
 import type { ResolvedPoint } from './resolve-point.js'
 import { scaleInteger, snapToStep, unscaleFloat, unscaleToInteger } from './scaling.js'
 import { wordsOf } from './words.js'
@@ -70,6 +71,7 @@ function integer(point: ResolvedPoint, value: unknown): bigint {
   if (point.enum !== null) {
     const raw = enumerated(point, value)
     if (raw < lowest || raw > highest) throw outOfRange(point, value)
+    if (isNoInteger(point, raw)) throw invalid(point, value, MEANINGFUL)
     return raw
   }
   const exact = numeric(point, value)
@@ -80,9 +82,7 @@ function integer(point: ResolvedPoint, value: unknown): bigint {
   if (raw < lowest || raw > highest) throw outOfRange(point, value)
   const held = scaleInteger(point, raw)
   checkLimits(point, typeof held === 'string' ? Number(held) : held, value)
-  if (point.invalid.some((none) => Number.isInteger(none) && BigInt(none) === raw)) {
-    throw invalid(point, value, MEANINGFUL)
-  }
+  if (isNoInteger(point, raw)) throw invalid(point, value, MEANINGFUL)
   return raw
 }
 
@@ -97,9 +97,7 @@ function encodeFloat(point: ResolvedPoint, value: unknown): number[] {
   else bytes.writeFloatBE(raw)
   const held = point.type === 'float64' ? raw : Math.fround(raw)
   if (!Number.isFinite(held)) throw outOfRange(point, value)
-  if (point.invalid.some((none) => none === held || (point.type === 'float32' && Math.fround(none) === held))) {
-    throw invalid(point, value, MEANINGFUL)
-  }
+  if (isNoFloat(point, held)) throw invalid(point, value, MEANINGFUL)
   return wordsOf(bytes, point.order)
 }
 
@@ -117,6 +115,12 @@ function encodeText(point: ResolvedPoint, value: unknown): number[] {
 }
 
 function singleBit(point: ResolvedPoint, value: unknown): boolean {
+  const on = onOrOff(point, value)
+  if (isNoInteger(point, Number(on))) throw invalid(point, value, MEANINGFUL)
+  return on
+}
+
+function onOrOff(point: ResolvedPoint, value: unknown): boolean {
   if (point.enum !== null) {
     const raw = enumerated(point, value)
     if (raw === 0n || raw === 1n) return raw === 1n

@@ -1,4 +1,5 @@
 import type { FieldValue, Quality } from '../field.js'
+import { isNoFloat, isNoInteger } from './no-value.js'
 import type { ResolvedPoint } from './resolve-point.js'
 import { scaleFloat, scaleInteger } from './scaling.js'
 import { bytesOf } from './words.js'
@@ -39,7 +40,7 @@ export function decodePoint(point: ResolvedPoint, data: readonly number[] | read
       return decodeFloat(point, bytesOf(words, point.order))
     case 'bcd': {
       const digits = bytesOf(words, point.order).toString('hex')
-      return /^\d+$/.test(digits) ? decodeInteger(point, smallest(BigInt(digits)), 0n) : bad('not_bcd')
+      return /^\d+$/.test(digits) ? decodeInteger(point, smallest(BigInt(digits))) : bad('not_bcd')
     }
     default:
       return decodeBinary(point, words)
@@ -55,23 +56,22 @@ export function toJsonValue(value: PointValue): FieldValue {
 function decodeBinary(point: ResolvedPoint, words: readonly number[]): DecodedPoint {
   switch (point.type) {
     case 'uint16':
-      return decodeInteger(point, orderedWord(point, words), 0x10000n)
+      return decodeInteger(point, orderedWord(point, words))
     case 'int16':
-      return decodeInteger(point, (orderedWord(point, words) << 16) >> 16, 0x10000n)
+      return decodeInteger(point, (orderedWord(point, words) << 16) >> 16)
     case 'uint32':
-      return decodeInteger(point, bytesOf(words, point.order).readUInt32BE(), 0x100000000n)
+      return decodeInteger(point, bytesOf(words, point.order).readUInt32BE())
     case 'int32':
-      return decodeInteger(point, bytesOf(words, point.order).readInt32BE(), 0x100000000n)
+      return decodeInteger(point, bytesOf(words, point.order).readInt32BE())
     case 'uint64':
-      return decodeInteger(point, bytesOf(words, point.order).readBigUInt64BE(), 1n << 64n)
+      return decodeInteger(point, bytesOf(words, point.order).readBigUInt64BE())
     default:
-      return decodeInteger(point, bytesOf(words, point.order).readBigInt64BE(), 1n << 64n)
+      return decodeInteger(point, bytesOf(words, point.order).readBigInt64BE())
   }
 }
 
-/** `modulus` makes an invalid value match in its unsigned form too: 32768 stands for -32768 of an int16. */
-function decodeInteger(point: ResolvedPoint, raw: number | bigint, modulus: bigint): DecodedPoint {
-  if (point.invalid.length > 0 && isInvalid(point.invalid, raw, modulus)) return bad('invalid_value')
+function decodeInteger(point: ResolvedPoint, raw: number | bigint): DecodedPoint {
+  if (isNoInteger(point, raw)) return bad('invalid_value')
   return point.enum === null ? limited(point, scaleInteger(point, raw)) : named(point, raw)
 }
 
@@ -79,17 +79,14 @@ function decodeFloat(point: ResolvedPoint, bytes: Buffer): DecodedPoint {
   const raw = point.type === 'float32' ? bytes.readFloatBE() : bytes.readDoubleBE()
   if (Number.isNaN(raw)) return bad('not_a_number')
   if (!Number.isFinite(raw)) return bad('infinite')
-  const isNone = point.invalid.some((none) => none === raw || (point.type === 'float32' && Math.fround(none) === raw))
-  if (isNone) return bad('invalid_value')
+  if (isNoFloat(point, raw)) return bad('invalid_value')
   const value = scaleFloat(point, raw)
   return Number.isFinite(value) ? limited(point, value) : bad('infinite')
 }
 
 /** Bits: an enumeration names them, a single bit is true or false, a wider field is a number. */
 function named(point: ResolvedPoint, raw: number | bigint): DecodedPoint {
-  if (point.invalid.some((none) => BigInt(Math.trunc(none)) === BigInt(raw) && Number.isInteger(none))) {
-    return bad('invalid_value')
-  }
+  if (isNoInteger(point, raw)) return bad('invalid_value')
   if (point.enum !== null) {
     for (const [name, value] of point.enum) if (BigInt(value) === BigInt(raw)) return good(name)
     return { value: raw, quality: 'uncertain', reason: 'not_in_enum' }
@@ -104,15 +101,6 @@ function limited(point: ResolvedPoint, value: number | bigint | string): Decoded
   const number = typeof value === 'string' ? Number(value) : value
   const isInside = (min === null || number >= min) && (max === null || number <= max)
   return isInside ? good(value) : { value, quality: 'uncertain', reason: 'out_of_range' }
-}
-
-function isInvalid(invalid: readonly number[], raw: number | bigint, modulus: bigint): boolean {
-  const exact = BigInt(raw)
-  const unsigned = exact < 0n ? exact + modulus : exact
-  return invalid.some((none) => {
-    if (!Number.isInteger(none)) return false
-    return BigInt(none) === exact || BigInt(none) === unsigned
-  })
 }
 
 /** One register has bytes to turn around, but no words. */

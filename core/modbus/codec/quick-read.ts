@@ -27,7 +27,7 @@ const MOST_KNOWN = 1_000
 export function quickReader(point: ResolvedPoint): QuickReader {
   const { type, order, words, bit, width, scale, offset, min, max, invalid } = point
   const names = point.enum && [...point.enum]
-  const key = JSON.stringify([type, order, words, bit, width, scale, offset, min, max, invalid, names])
+  const key = JSON.stringify([type, order, words, bit, width, scale, offset, min, max, invalid.map(String), names])
   let reader = known.get(key)
   if (reader === undefined) {
     reader = readerOf(point)

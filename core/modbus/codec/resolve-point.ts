@@ -26,7 +26,7 @@ export interface ResolvedPoint {
   readonly max: number | null
   readonly step: number | null
   readonly access: 'r' | 'w' | 'rw'
-  readonly invalid: readonly number[]
+  readonly invalid: readonly (number | bigint)[]
   /** Raw values by name, null where the point is no enumeration. */
   readonly enum: ReadonlyMap<string, number> | null
   readonly retry: 'safe' | 'never'
@@ -127,8 +127,16 @@ export function resolvePoint(given: PointDefinition): ResolvedPoint {
   if (max !== null) finite('max', max)
   if (min !== null && max !== null && min > max) refuse('min', `${min} is more than max ${max}`)
   if (step !== null && !(Number.isFinite(step) && step > 0)) refuse('step', `must be more than 0, got ${show(step)}`)
-  if (!Array.isArray(invalid) || !invalid.every((value) => Number.isFinite(value))) {
-    refuse('invalid', `must be a list of numbers, got ${show(invalid)}`)
+  const isFloat = type === 'float32' || type === 'float64'
+  if (!Array.isArray(invalid)) refuse('invalid', `must be a list of numbers, got ${show(invalid)}`)
+  for (const value of Array.isArray(invalid) ? invalid : []) {
+    if (typeof value === 'string' && !isFloat) {
+      if (!/^-?\d{1,20}$/.test(value)) refuse('invalid', `has decimal digits as text, got ${show(value)}`)
+    } else if (!Number.isFinite(value)) refuse('invalid', `must be a list of numbers, got ${show(value)}`)
+    else if (!isFloat && Number.isInteger(value) && !Number.isSafeInteger(value)) {
+      // Not what was written any more: 18446744073709551615 is 2^64 by now.
+      refuse('invalid', `takes what is beyond 2^53 as text, in quotes; got ${show(value)}`)
+    }
   }
   const names = definition.enum === undefined ? null : new Map(Object.entries(definition.enum))
   if (names !== null) {
@@ -165,7 +173,7 @@ export function resolvePoint(given: PointDefinition): ResolvedPoint {
     max,
     step,
     access,
-    invalid,
+    invalid: invalid.map((value) => (typeof value === 'string' ? BigInt(value) : value)),
     enum: names,
     retry,
   })

@@ -139,6 +139,51 @@ describe('limits', () => {
     }
   })
 
+  test('64-bit raw values are told from "no value" exactly', () => {
+    const none = { value: null, quality: 'bad', reason: 'invalid_value' }
+    const ones = [0xffff, 0xffff, 0xffff, 0xffff]
+    const unsigned = point({ type: 'uint64', invalid: ['18446744073709551615'] })
+    assert.deepEqual(decodePoint(unsigned, ones), none)
+    assert.equal(decodePoint(unsigned, [0xffff, 0xffff, 0xffff, 0xfffe]).value, 2n ** 64n - 2n)
+    assert.throws(() => encodePoint(unsigned, '18446744073709551615'), { code: 'VALUE_INVALID' })
+    const signed = point({ type: 'int64', invalid: ['-9223372036854775808'] })
+    assert.deepEqual(decodePoint(signed, [0x8000, 0, 0, 0]), none)
+    assert.deepEqual(decodePoint(point({ type: 'int64', invalid: ['9223372036854775808'] }), [0x8000, 0, 0, 0]), none)
+    assert.deepEqual(
+      decodePoint(point({ type: 'bcd', length: 4, invalid: ['9999999999999999'] }), [0x9999, 0x9999, 0x9999, 0x9999]),
+      none,
+    )
+    for (const invalid of [[2 ** 64], [2 ** 53], ['1.5'], ['x'], ['']]) {
+      assert.throws(
+        () => point({ type: 'uint64', invalid }),
+        (error: RouteMQError) => error.code === 'POINT_INVALID' && error.details?.field === 'invalid',
+      )
+    }
+    assert.throws(() => point({ type: 'float32', invalid: ['7'] }), { code: 'POINT_INVALID' })
+    // The largest float is an integer beyond 2^53, and is what it says.
+    assert.deepEqual(decodePoint(point({ type: 'float32', invalid: [3.4028234663852886e38] }), [0x7f7f, 0xffff]), none)
+  })
+
+  test('nothing that reads as "no value" can be written', () => {
+    const refused: [Partial<PointDefinition>, unknown][] = [
+      [{ type: 'int16', invalid: [32_768] }, -32_768],
+      [{ type: 'int16', scale: 0.1, invalid: [32_768] }, -3_276.8],
+      [{ type: 'int32', invalid: [2 ** 31] }, -(2 ** 31)],
+      [{ enum: { off: 0, none: 255 }, invalid: [255] }, 'none'],
+      [{ enum: { off: 0, none: 255 }, invalid: [255] }, 255],
+      [{ type: 'bool', invalid: [1] }, true],
+      [{ type: 'bool', enum: { off: 0, on: 1 }, invalid: [1] }, 'on'],
+      [{ type: 'bit', bit: 3, invalid: [0] }, false],
+      [{ type: 'bit', bit: 3, width: 2, invalid: [3] }, 3],
+      [{ type: 'bcd', invalid: [9_999] }, 9_999],
+    ]
+    for (const [definition, value] of refused) {
+      assert.throws(() => encodePoint(point(definition), value), { code: 'VALUE_INVALID' }, JSON.stringify(definition))
+    }
+    assert.deepEqual(encodePoint(point({ type: 'int16', invalid: [32_768] }), -32_767), { words: [0x8001] })
+    assert.deepEqual(encodePoint(point({ type: 'bit', bit: 3, invalid: [0] }), true), { mask: { and: 0xfff7, or: 8 } })
+  })
+
   test('an enumeration reads and writes names; a number it does not name is uncertain', () => {
     const mode = point({ enum: { off: 0, heat: 1, cool: 2 } })
     assert.equal(decodePoint(mode, [2]).value, 'cool')
