@@ -40,15 +40,16 @@ export class DeadLetters {
 
   /**
    * Keeps the letter, then announces it. Goes on trying while the store fails, because the message may not be
-   * acknowledged before; rejects only with the reason of `signal`.
+   * acknowledged before; rejects only with the reason of `signal`. A letter
+   * that is kept again under its `id` is kept once.
    */
-  async keep(letter: DeadLetter, signal: AbortSignal): Promise<void> {
+  async keep(letter: DeadLetter, signal: AbortSignal, id?: string): Promise<void> {
     const { store, logger, clock, random, stats } = this.#options
     const backoff = new Backoff({ random })
     for (;;) {
       signal.throwIfAborted()
       try {
-        await store.deadLetter(letter)
+        await store.deadLetter(letter, id)
         break
       } catch (error) {
         logger.error(

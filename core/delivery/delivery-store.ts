@@ -75,7 +75,8 @@ export type ClaimOutcome =
 export interface DeliveryStore {
   /** False without durable storage: then a message gets one attempt and is never parked. */
   readonly durable: boolean
-  deadLetter(letter: DeadLetter): Promise<void>
+  /** Keeping it again under its `id` changes nothing. */
+  deadLetter(letter: DeadLetter, id?: string): Promise<void>
   park(message: Omit<ParkedMessage, 'id'>): Promise<string>
   unpark(id: string): Promise<void>
   /** A parked message with its payload; undefined where it is gone or damaged. Rejects where nobody can say just now. */

@@ -9,11 +9,12 @@ import type { CallOptions } from '../router/context.js'
 import type { Dispatcher, Match, PlannedSubscription, Route } from '../router/route.js'
 import { type Clock, systemClock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
-import { Bodies, type BodyLimits, isIntact } from './bodies.js'
+import { Bodies, type BodyLimits } from './bodies.js'
 import { Copy, Holding } from './copy.js'
 import { DeadLetters } from './dead-letters.js'
 import type { DeathWatch } from './death-book.js'
 import type { ClaimOutcome, DeliveryStore, ParkedHead, StoredMessage } from './delivery-store.js'
+import { Leftovers } from './leftovers.js'
 import { Parking, type ParkingLimits } from './parking.js'
 import { Replies } from './replies.js'
 import { ReplyTurn } from './reply-turn.js'
@@ -21,7 +22,7 @@ import { RouteQueue } from './route-queue.js'
 import { Runner } from './runner.js'
 import { Stalls } from './stalls.js'
 import { DeliveryStats, type DeliveryStatsReport } from './stats.js'
-import { fromStored, letterOfParked } from './stored.js'
+import { fromStored } from './stored.js'
 import { Suspects } from './suspects.js'
 import { Unit } from './unit.js'
 
@@ -78,7 +79,7 @@ export class DeliveryEngine {
   readonly #holdings: Holding[] = []
   readonly #parking: Parking
   readonly #bodies: Bodies
-  readonly #letters: DeadLetters
+  readonly #leftovers: Leftovers
   readonly #runner: Runner
   readonly #stopping = new AbortController()
   #idle: (() => void)[] = []
@@ -107,7 +108,7 @@ export class DeliveryEngine {
     const bodies = new Bodies(store, parking)
     this.#bodies = bodies
     this.#parking = new Parking({ store, bodies, logger, clock, stats, limits: parking })
-    this.#letters = new DeadLetters({
+    const letters = new DeadLetters({
       store,
       publisher,
       logger,
@@ -116,6 +117,7 @@ export class DeliveryEngine {
       stats,
       withPayload: config.deadLetterPayload ?? false,
     })
+    this.#leftovers = new Leftovers({ store, letters, logger, clock, stop: this.#stopping.signal })
     this.#runner = new Runner({
       queueOf: (route) => this.#queueOf(route),
       services: {
@@ -127,7 +129,7 @@ export class DeliveryEngine {
       },
       store,
       replies: new Replies({ dispatcher, publisher, prefixes: config.replyPrefixes, logger, clock, stats }),
-      letters: this.#letters,
+      letters,
       parking: this.#parking,
       bodies,
       suspects: watch === undefined ? undefined : new Suspects(watch, logger),
@@ -164,7 +166,7 @@ export class DeliveryEngine {
     for (const stored of parked) {
       const unit = this.#restore({ ...stored, payload: '' })
       if (unit === undefined) {
-        void this.#giveUp(stored)
+        this.#leftovers.add(stored)
         continue
       }
       unit.attempt = stored.attempt
@@ -252,24 +254,6 @@ export class DeliveryEngine {
       if (stalled) unit.pool = 'parked'
       this.#queueOf(unit.route).push(unit)
       if (stalled && !unit.finished) void this.#runner.park(unit)
-    }
-  }
-
-  /** Nobody takes it any more: as a dead letter somebody sees it, and can run it once its route is back. */
-  async #giveUp(head: ParkedHead): Promise<void> {
-    const { store, clock = systemClock, logger } = this.#options
-    const { id, route, topic } = head
-    try {
-      const fetched = await store.fetchParked(id)
-      const whole = fetched !== undefined && isIntact(Buffer.from(fetched.payload, 'base64'), head)
-      const kept = whole ? fetched : { ...head, payload: '', withheld: 'PAYLOAD_LOST' as const }
-      const { id: _, ...parked } = kept
-      const error = { code: 'ROUTE_UNKNOWN', message: `no route ${route} takes ${topic} any more` } as const
-      await this.#letters.keep(letterOfParked(parked, error, clock.now()), this.#stopping.signal)
-      await store.unpark(id)
-    } catch (error) {
-      if (this.#stopped) return
-      logger.warn({ route, topic, id, err: error }, 'a parked message whose route is gone stays where it is')
     }
   }
 

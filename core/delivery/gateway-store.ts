@@ -89,7 +89,7 @@ export class GatewayStore implements DeliveryStore {
     const lives = this.#lives.of(worker)
     return {
       durable: this.durable,
-      deadLetter: (letter) => this.deadLetter(letter),
+      deadLetter: (letter, id) => this.deadLetter(letter, id),
       park: (message) => this.#park(message, worker, lives),
       unpark: (id) => this.unpark(id),
       fetchParked: (id) => this.fetchParked(id),
@@ -151,8 +151,7 @@ export class GatewayStore implements DeliveryStore {
     return this.#journal.guard(field)
   }
 
-  async deadLetter(letter: DeadLetter): Promise<void> {
-    const id = randomUUID()
+  async deadLetter(letter: DeadLetter, id: string = randomUUID()): Promise<void> {
     await this.#keep({ op: 'dead', id, letter }, (tables) => tables.deadLetters.put(letter, id))
   }
 

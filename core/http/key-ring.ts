@@ -38,6 +38,12 @@ const recordsSchema = z.array(
   }),
 )
 
+const copySchema = z.object({
+  /** That keys are asked for, also where the records of none are left: only who revokes the last key wants that to end. */
+  asks: z.boolean(),
+  keys: recordsSchema,
+})
+
 /** API keys in memory, as the table last said: a request never waits for the database, and works while that is away. */
 export class KeyRing implements KeyService {
   readonly #options: Required<KeyRingOptions>
@@ -46,6 +52,8 @@ export class KeyRing implements KeyService {
   #stopped = false
   #wasAway = false
   #asks = false
+  /** What the copy holds, as far as is known. */
+  #copied = ''
   /** Counts the changes made here: what was read before one of them is older than what is known. */
   #generation = 0
 
@@ -56,7 +64,10 @@ export class KeyRing implements KeyService {
   /** Idempotent. @throws RouteMQError CONFIG_INVALID where the copy exists and cannot be read: better closed than open. */
   async start(): Promise<void> {
     if (this.#cancel !== undefined || this.#stopped) return
-    this.#hold(this.#readCopy())
+    const { asks, keys } = this.#readCopy()
+    this.#asks = asks
+    this.#hold(keys)
+    this.#copied = this.#copy()
     await this.#refresh()
     this.#schedule()
   }
@@ -127,15 +138,15 @@ export class KeyRing implements KeyService {
   }
 
   #take(records: readonly ApiKeyRecord[]): void {
-    const before = JSON.stringify([...this.#records.values()])
     this.#hold(records)
-    const text = JSON.stringify(records)
-    if (text === before) return
+    const text = this.#copy()
+    if (text === this.#copied) return
     const { file, logger } = this.#options
     try {
       const fresh = `${file}.${process.pid}`
       writeFileSync(fresh, `${text}\n`, { mode: 0o600 })
       renameSync(fresh, file)
+      this.#copied = text
     } catch (error) {
       logger.warn({ error, file }, 'the copy of the API keys could not be written')
     }
@@ -149,12 +160,18 @@ export class KeyRing implements KeyService {
     else if (good.length > 0 && good.every(({ prefix }) => this.#records.has(prefix))) this.#asks = false
   }
 
-  #readCopy(): readonly ApiKeyRecord[] {
+  #copy(): string {
+    return JSON.stringify({ asks: this.#asks, keys: [...this.#records.values()] } satisfies z.infer<typeof copySchema>)
+  }
+
+  #readCopy(): z.infer<typeof copySchema> {
     const { file } = this.#options
     try {
-      return recordsSchema.parse(JSON.parse(readFileSync(file, 'utf8')))
+      const copy: unknown = JSON.parse(readFileSync(file, 'utf8'))
+      // Before this was kept, the file was the records alone.
+      return copySchema.parse(Array.isArray(copy) ? { asks: false, keys: copy } : copy)
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { asks: false, keys: [] }
       throw new RouteMQError('CONFIG_INVALID', `${file}, the copy of the API keys, cannot be read; mend or remove it`, {
         details: { file },
         cause: error,

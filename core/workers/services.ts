@@ -34,7 +34,7 @@ export function remoteServices(call: Caller, options: { readonly durableStore: b
     field: { request: (request, signal) => invoke('field.request', [request], signal) },
     store: {
       durable: options.durableStore,
-      deadLetter: (letter) => invoke('store.deadLetter', [letter]),
+      deadLetter: (letter, id) => invoke('store.deadLetter', [letter, id]),
       park: (message) => invoke('store.park', [message]),
       unpark: (id) => invoke('store.unpark', [id]),
       fetchParked: (id) => invoke('store.fetchParked', [id]),
@@ -66,7 +66,7 @@ export async function dispatchCall(
     case 'field.request':
       return field.request(first as FieldRequest, signal)
     case 'store.deadLetter':
-      return store.deadLetter(first as Parameters<DeliveryStore['deadLetter']>[0])
+      return store.deadLetter(first as Parameters<DeliveryStore['deadLetter']>[0], second as string | undefined)
     case 'store.park':
       return store.park(first as Parameters<DeliveryStore['park']>[0])
     case 'store.unpark':

@@ -424,7 +424,7 @@ test('a parked message whose route is gone, or takes its topic no more, is a dea
   for (const { engine } of [renamed, back]) await engine.stop()
 })
 
-test('where the store is away a parked message whose route is gone stays where it is', async () => {
+test('where the store is away a parked message whose route is gone stays where it is, until the store is back', async () => {
   const store = new KeepingStore()
   await store.inner.park({ ...(await parkedLetter()), key: undefined, attempt: 1 })
   store.fail = (method) => (method === 'fetchParked' ? new Error('database away') : undefined)
@@ -434,7 +434,42 @@ test('where the store is away a parked message whose route is gone stays where i
   engine.resume(store.inner.parked)
   await until('it is told', () => warned.length === 1)
   assert.equal(store.inner.parked.length, 1)
-  assert.deepEqual(store.inner.letters, [])
+  assert.equal(store.inner.letters.length, 0)
+  store.fail = undefined
+  await until('it is tried again', () => store.inner.parked.length === 0)
+  assert.deepEqual(
+    store.inner.letters.map(({ error }) => error.code),
+    ['ROUTE_UNKNOWN'],
+  )
+  assert.equal(warned.filter((text) => text.includes('route is gone')).length, 1)
+  await engine.stop()
+})
+
+test('parked messages of a removed route are brought one at a time, each letter under the id it was parked with', async () => {
+  const store = new KeepingStore()
+  const ids: string[] = []
+  for (let n = 0; n < 30; n++) {
+    ids.push(await store.inner.park({ ...(await parkedLetter()), key: undefined, attempt: 1 }))
+  }
+  let fetching = 0
+  let most = 0
+  const fetchParked = store.fetchParked.bind(store)
+  store.fetchParked = async (id) => {
+    most = Math.max(most, ++fetching)
+    return fetchParked(id).finally(() => fetching--)
+  }
+  const under: unknown[] = []
+  const deadLetter = store.deadLetter.bind(store)
+  store.deadLetter = (letter, id?: string) => {
+    under.push(id)
+    return deadLetter(letter)
+  }
+  const { engine } = bench((router) => router.on('a', () => 1), { store })
+  engine.resume(store.inner.parked)
+  await until('all are ended', () => store.inner.parked.length === 0)
+  assert.equal(most, 1)
+  assert.deepEqual(under, ids)
+  assert.equal(store.inner.letters.length, 30)
   await engine.stop()
 })
 

@@ -502,6 +502,23 @@ test('what is parked for a route that is no more goes to one of those who ask', 
   await close()
 })
 
+test('a letter that is kept twice under one id is one letter, over a restart too', async () => {
+  const { start, end, database, setAway, close } = await plant()
+  const first = await start()
+  await first.store.forWorker('slot-1').deadLetter(letter('a'), 'parked-1')
+  await end()
+  const next = await start()
+  setAway(true)
+  await next.store.deadLetter(letter('a'), 'parked-1')
+  setAway(false)
+  await until('the replay', () => next.store.stats().spooled === 0)
+  assert.deepEqual(
+    (await database.deadLetters.list()).map(({ id }) => id),
+    ['parked-1'],
+  )
+  await close()
+})
+
 test('another installation on the same database does not take them', async () => {
   const { start, database, close } = await plant()
   const { store } = await start()
