@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
@@ -131,6 +131,54 @@ test('a reading that began before a key was revoked does not bring it back', asy
   await new Promise((resolve) => setImmediate(resolve))
   assert.notEqual(keys.find(record.prefix)?.revoked_at, null)
   assert.equal(keys.any(), false)
+  keys.stop()
+})
+
+test('the door stays closed over every start where the keys were lost and not revoked', async (context) => {
+  const { table, file, ring } = setUp(context)
+  const start = async () => {
+    const keys = ring()
+    await keys.start()
+    keys.stop()
+    return keys
+  }
+  const { record } = createKey({ name: 'n', scope: 'admin' }, Date.now())
+  const first = ring()
+  await first.start()
+  await first.add(record, ACTOR)
+  first.stop()
+  // Another database, an empty one, or a backup that was made before there was the key.
+  table.records = []
+  for (const life of [1, 2, 3]) assert.equal((await start()).any(), true, `start ${life}`)
+  assert.deepEqual(JSON.parse(readFileSync(file, 'utf8')), { asks: true, keys: [] })
+  const away = ring(() => undefined)
+  await away.start()
+  assert.equal(away.any(), true)
+
+  const last = createKey({ name: 'n', scope: 'admin' }, Date.now()).record
+  const keys = await start()
+  await keys.add(last, ACTOR)
+  await keys.revoke(last.prefix, ACTOR)
+  assert.equal(keys.any(), false)
+  assert.equal((await start()).any(), false)
+})
+
+test('a copy that could not be written is written when it can be; one of records alone is read', async (context) => {
+  const { table, file, ring, tick } = setUp(context)
+  const { record } = createKey({ name: 'n', scope: 'read' }, Date.now())
+  writeFileSync(file, JSON.stringify([record]))
+  table.away = true
+  const keys = ring()
+  await keys.start()
+  assert.equal(keys.any(), true)
+  rmSync(file)
+  mkdirSync(file)
+  table.away = false
+  table.records = [record, createKey({ name: 'm', scope: 'read' }, Date.now()).record]
+  await tick()
+  rmSync(file, { recursive: true })
+  await tick()
+  assert.equal(JSON.parse(readFileSync(file, 'utf8')).keys.length, 2)
   keys.stop()
 })
 
