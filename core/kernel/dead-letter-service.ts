@@ -13,6 +13,12 @@ export function deadLetterService(letters: DeadLetterRepository, rerun: Rerun): 
     if (letter !== undefined) return letter
     throw new RouteMQError('DEAD_LETTER_UNKNOWN', `there is no dead letter ${id}`, { details: { id } })
   }
+  /** Those that are being run again: a second run at the same time would be the command twice. */
+  const running = new Set<string>()
+  const refuseRunning = (id: string) => {
+    if (!running.has(id)) return
+    throw new RouteMQError('DEAD_LETTER_BUSY', `the dead letter ${id} is being run again`, { details: { id } })
+  }
   return {
     list: async ({ limit, route }) =>
       (await letters.list({ limit, ...(route === undefined ? {} : { route }) })).map((letter) => viewOf(letter)),
@@ -21,13 +27,20 @@ export function deadLetterService(letters: DeadLetterRepository, rerun: Rerun): 
       return { ...viewOf(letter), payload: letter.payload, properties: letter.properties }
     },
     async retry(id, { force }) {
-      const { id: _, error: __, attempts: ___, failedAt: ____, ...message } = await known(id)
-      const outcome = await rerun(message, force)
-      // It stays where it is until it has succeeded: a retry that fails loses nothing.
-      if (!outcome.ok) throw fromErrorShape(outcome.error)
-      await letters.remove(id)
+      refuseRunning(id)
+      running.add(id)
+      try {
+        const { id: _, error: __, attempts: ___, failedAt: ____, ...message } = await known(id)
+        const outcome = await rerun(message, force)
+        // It stays where it is until it has succeeded: a retry that fails loses nothing.
+        if (!outcome.ok) throw fromErrorShape(outcome.error)
+        await letters.remove(id)
+      } finally {
+        running.delete(id)
+      }
     },
     async forget(id) {
+      refuseRunning(id)
       await known(id)
       await letters.remove(id)
     },

@@ -154,6 +154,11 @@ export const ERROR_CODES = {
   METHOD_NOT_ALLOWED: { status: 405, retry: false, advice: 'Use a method that the Allow header names.' },
   REQUEST_TIMEOUT: { status: 408, retry: true, advice: 'Send the whole request within the time limit.' },
   NOT_AVAILABLE: { status: 503, retry: false, advice: 'This part is switched off here; /health says which parts run.' },
+  DEAD_LETTER_BUSY: {
+    status: 409,
+    retry: true,
+    advice: 'It is being run again: wait, and see whether it is still there.',
+  },
   DEAD_LETTER_UNKNOWN: { status: 404, retry: false, advice: 'Check the id with `routemq dead:list`.' },
   JWKS_UNAVAILABLE: { status: 503, retry: true, advice: 'Check the address of the key set and the network.' },
   KEY_UNKNOWN: { status: 404, retry: false, advice: 'Check the prefix with `routemq key:list`.' },
