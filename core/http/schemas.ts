@@ -109,6 +109,7 @@ export const writtenSchema = z
     values: blockValues.optional(),
     point: z.string().optional(),
     register_type: registerType.optional(),
+    written: fieldValue.optional().describe('What the point holds now, where rounding made it another value'),
   })
   .meta({ id: 'Written' })
 

@@ -32,19 +32,32 @@ export function registerDeviceWrite({ program, action }: Registry): void {
           const actor = { kind: 'cli', name: userName() } as const
           const write = { op: 'write', device_id: device, items: [item], actor } as const
           const { results } = await devices.request(write, context.signal)
-          const { values: read } = results[0] as WriteResult
-          context.out(
-            json
-              ? JSON.stringify({ device_id: device, status: 'ok', ...item, ...(read && { read_values: read }) })
-              : `${device} ${written(item)}${read === undefined ? '' : `; read ${read.join(', ')}`}`,
-          )
+          const result = results[0] as WriteResult
+          context.out(json ? JSON.stringify(facts(device, result)) : `${device} ${sentence(result)}`)
           return 0
         }),
       ),
     )
 }
 
-function written(item: WriteItem): string {
+function facts(device: string, { item, values, written }: WriteResult): object {
+  return {
+    device_id: device,
+    status: 'ok',
+    ...item,
+    ...(values === undefined ? {} : { read_values: values }),
+    ...(written === undefined ? {} : { written }),
+  }
+}
+
+function sentence({ item, values, written }: WriteResult): string {
+  const read = values === undefined ? '' : `; read ${values.join(', ')}`
+  // What the registers hold, not what was asked of them.
+  if ('point' in item && written !== undefined) return `${item.point} = ${written} (asked for ${item.value})`
+  return `${shown(item)}${read}`
+}
+
+function shown(item: WriteItem): string {
   if ('point' in item) return `${item.point} = ${item.value}`
   if ('function' in item) return `function ${item.function}`
   const where = showAddress(item.register_type ?? 'holding', item.address)

@@ -127,8 +127,9 @@ export function deviceRoutes(app: SidecarApp, { services }: RouteContext): void 
       const { actor } = request.caller
       try {
         const write = { op: 'write', device_id, items: [itemOf(request.body)], actor } satisfies FieldRequest
-        await services.field.request(write, signalOf(reply))
-        return { status: 'ok', ...written }
+        const { results } = await services.field.request(write, signalOf(reply))
+        const rounded = results[0]?.written
+        return { status: 'ok', ...written, ...(rounded === undefined ? {} : { written: rounded }) }
       } catch (error) {
         if (!(error instanceof RouteMQError) || error.code !== 'MODBUS_ACKNOWLEDGE') throw error
         return reply.code(202).send({ status: 'accepted', ...written })

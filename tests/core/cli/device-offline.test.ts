@@ -35,6 +35,17 @@ test('while nothing runs the command opens the bus itself', async (t) => {
   assert.equal(device.get(1, 'holding', 1), 655)
 })
 
+test('a value that was rounded is shown as it was written', async (t) => {
+  const { root, device } = await plant(t)
+  const write = await command(root, ['device:write', 'boiler', 'limit', '21.55'])
+  assert.deepEqual([write.code, write.out], [0, 'boiler limit = 21.6 (asked for 21.55)'])
+  assert.equal(device.get(1, 'holding', 1), 216)
+  const json = JSON.parse((await command(root, ['device:write', 'boiler', 'limit', '30.04', '--json'])).out) as object
+  assert.deepEqual(json, { device_id: 'boiler', status: 'ok', point: 'limit', value: 30.04, written: 30 })
+  const exact = JSON.parse((await command(root, ['device:write', 'boiler', 'limit', '30', '--json'])).out) as object
+  assert.deepEqual(exact, { device_id: 'boiler', status: 'ok', point: 'limit', value: 30 })
+})
+
 test('what the field side refuses ends with 5, a device that is not there with 6', async (t) => {
   const { root, device } = await plant(t)
   const high = await command(root, ['device:write', 'boiler', 'limit', '99'])

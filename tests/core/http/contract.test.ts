@@ -111,6 +111,9 @@ test('writes are answered after the device confirmed, and the next read sees the
   const point = await write({ point: 'level', value: 77 })
   assert.deepEqual(point.body, { device_id: 'meter-1', status: 'ok', point: 'level', value: 77 })
   assert.equal(device.get(1, 'holding', 10), 77)
+  const rounded = await write({ point: 'level', value: 76.6 })
+  assert.deepEqual(rounded.body, { device_id: 'meter-1', status: 'ok', point: 'level', value: 76.6, written: 77 })
+  assert.equal(device.get(1, 'holding', 10), 77)
   const points = await sidecar.get('/api/devices/meter-1/points')
   assert.deepEqual(
     points.body.points.map(({ timestamp, ...rest }: { timestamp: string }) => rest),
