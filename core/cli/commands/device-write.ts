@@ -32,7 +32,7 @@ export function registerDeviceWrite({ program, action }: Registry): void {
           const actor = { kind: 'cli', name: userName() } as const
           const write = { op: 'write', device_id: device, items: [item], actor } as const
           const { results } = await devices.request(write, context.signal)
-          const result = results[0] as WriteResult
+          const result = { ...(results[0] as WriteResult), item }
           context.out(json ? JSON.stringify(facts(device, result)) : `${device} ${sentence(result)}`)
           return 0
         }),
