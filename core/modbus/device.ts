@@ -193,12 +193,12 @@ export class Device {
   alive(): void {
     const wasOpen = this.breaker.state.name !== 'closed'
     this.breaker.succeed()
-    if (wasOpen) this.#context.onBreaker(this, 'closed')
+    if (wasOpen && !this.#isGone) this.#context.onBreaker(this, 'closed')
     this.quarantine.alive()
     this.#set('online')
   }
 
-  /** The fleet has it no more, or has another in its place: what it still reads is no longer cached. */
+  /** The fleet has it no more, or has another in its place: what it still reads is not cached, nor does it change any state. */
   retire(): void {
     this.#isGone = true
   }
@@ -227,7 +227,7 @@ export class Device {
 
   #set(next: 'unknown' | 'online' | 'silent' | 'bus_down'): void {
     const now = this.#state.name === 'offline' ? this.#state.reason : this.#state.name
-    if (now === next) return
+    if (now === next || this.#isGone) return
     const before = this.#state
     this.#state = next === 'unknown' || next === 'online' ? { name: next } : { name: 'offline', reason: next }
     this.#context.onState(this, this.#state, before)
@@ -238,7 +238,7 @@ export class Device {
     this.breaker.fail(this.#context.clock.monotonic())
     const after = this.breaker.state
     // A trial that failed opens it again: nothing changed that anybody could see.
-    if (before.name !== 'closed' || after.name !== 'open') return
+    if (before.name !== 'closed' || after.name !== 'open' || this.#isGone) return
     this.#context.onBreaker(this, 'open')
     // A device that nobody polls goes offline with its breaker; what follows from the bus was said for the bus.
     if (this.#state.name !== 'offline') this.#set('silent')

@@ -100,7 +100,7 @@ export class FieldPolling implements PollPort {
       throw error
     } finally {
       const isBack = kind === 'probe' && !device.quarantine.active
-      if (isBack) this.#fleet.probesOf(device).answered(startedAt, this.#clock.monotonic())
+      if (isBack) this.#fleet.probesOf(device)?.answered(startedAt, this.#clock.monotonic())
     }
   }
 
@@ -137,7 +137,7 @@ export class FieldPolling implements PollPort {
 
   /** Probes of silent units cost their bus a bounded share of its time; who is not due fails without being asked. */
   #claimProbe(device: Device, timeoutMs: number, intervalMs: number): void {
-    if (this.#fleet.probesOf(device).claim(device.id, timeoutMs, intervalMs, this.#clock.monotonic())) return
+    if (this.#fleet.probesOf(device)?.claim(device.id, timeoutMs, intervalMs, this.#clock.monotonic())) return
     throw quarantinedError(device.id, device.bus.id)
   }
 

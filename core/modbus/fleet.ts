@@ -111,7 +111,10 @@ export class Fleet {
     this.#lines.delete(id)
     this.#closeLater(line)
     const records = [...line.devices].map((device) => this.#known.get(device)!.record)
-    for (const { device_id } of records) this.#known.delete(device_id)
+    for (const { device_id } of records) {
+      this.find(device_id)?.retire()
+      this.#known.delete(device_id)
+    }
     for (const record of records) this.#add(record, records)
     this.#lines.get(id)?.bus.configure(busSettingsOf(records))
     const at = this.#options.clock.now()
@@ -119,8 +122,10 @@ export class Fleet {
       this.#options.emit({ type: 'device', device_id, state: { name: 'unknown' }, at })
   }
 
-  probesOf(device: Device): ProbeBudget {
-    return this.#lines.get(device.bus.id)!.probes
+  /** Undefined where the bus of the device is no longer there. */
+  probesOf(device: Device): ProbeBudget | undefined {
+    const line = this.#lines.get(device.bus.id)
+    return line?.bus === device.bus ? line.probes : undefined
   }
 
   gateways(): GatewayStatus[] {
@@ -238,8 +243,9 @@ export class Fleet {
       clock,
       random,
       claimConnect: () => gate.claim(host),
-      onState: (state) => this.#busChanged(id, state),
-      onEcho: (state) => this.#echoChanged(id, state),
+      // One that is on its way out does not speak for the next of its name.
+      onState: (state) => this.#lines.get(id)?.bus === bus && this.#busChanged(id, state),
+      onEcho: (state) => this.#lines.get(id)?.bus === bus && this.#echoChanged(id, state),
     })
     const line: Line = { bus, probes: new ProbeBudget(), devices: new Set(), isAway: false }
     this.#lines.set(id, line)

@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { normalizeDevice } from '../../../core/modbus/device-schema.js'
+import type { FieldEvent } from '../../../core/modbus/field-event.js'
+import { FieldService } from '../../../core/modbus/field-service.js'
+import { silentLogger } from '../../../core/observability/logger.js'
+import { FakeClock } from '../../../core/testing/fake-clock.js'
+import { ScriptedTransport } from './bus/scripted-bus.js'
+
+/** One device on a line whose answers the test gives. */
+async function scripted() {
+  const clock = new FakeClock()
+  const lines: ScriptedTransport[] = []
+  const events: FieldEvent[] = []
+  const field = new FieldService({
+    config: {
+      demoPort: undefined,
+      breaker: { failures: 5, recoveryMs: 30_000 },
+      writeEnabled: true,
+      topicPrefix: 'modbus/data',
+    },
+    cacheTtlMs: 300_000,
+    logger: silentLogger,
+    clock,
+    createTransport: () => {
+      const line = new ScriptedTransport(true)
+      lines.push(line)
+      return line
+    },
+    onEvent: (event) => events.push(event),
+  })
+  const record = (slave_id: number) =>
+    normalizeDevice({ device_id: 'meter', host: 'h', port: 502, slave_id, framer: 'SOCKET' })
+  field.apply([record(1)])
+  const read = { op: 'read', device_id: 'meter', register_type: 'holding', address: 0, count: 1 } as const
+  const ask = async () => (await field.request({ ...read, source: 'live' })).values
+  const states = () =>
+    events.flatMap((event) => (event.type === 'device' ? [event.state.name] : event.type === 'breaker' ? ['!'] : []))
+  return { clock, lines, field, record, ask, states }
+}
+
+test('what a unit answers late says nothing about the one that has its name now', async () => {
+  const { clock, lines, field, record, ask, states } = await scripted()
+  const old = ask()
+  await clock.advance(0)
+  field.apply([record(2)])
+  lines[0]!.calls[0]!.answer([7])
+  assert.deepEqual(await old, [7], 'who asked before gets what was asked for')
+  assert.deepEqual(states(), [])
+  assert.deepEqual(field.devices()[0]!.state, 'unknown')
+  await field.stop(0)
+})
+
+test('what a unit answers on a bus that was given away says nothing about the device when the bus is back', async () => {
+  const { clock, lines, field, ask, states } = await scripted()
+  const old = ask()
+  await clock.advance(0)
+  field.release('h:502')
+  lines[0]!.calls[0]!.answer([7])
+  await old
+  assert.deepEqual(states(), ['unknown'], 'that it begins anew')
+  lines[0]!.lose(new Error('gone'))
+  await clock.advance(10_000)
+  assert.deepEqual(states(), ['unknown'])
+  await field.stop(0)
+})
