@@ -82,6 +82,8 @@ export interface KeepConfig {
   readonly claimHours: number
   /** Bytes of readings that wait on disk while the database is away. */
   readonly spoolBytes: number
+  /** Bytes of audit that wait on disk while the database is away. */
+  readonly auditSpoolBytes: number
   /** Share of the disk below which readings are not stored any more. */
   readonly minFree: number
 }

@@ -143,6 +143,7 @@ export function loadConfig(options: LoadConfigOptions): LoadedConfig {
       deadLetters: values.keepDeadLetters!,
       claimHours: values.keepRequestHours!,
       spoolBytes: values.spoolBytes!,
+      auditSpoolBytes: values.auditSpoolBytes!,
       minFree: values.minFree! / 100,
     },
     modbus: {

@@ -191,6 +191,7 @@ export async function assemble(options: AssemblyOptions): Promise<Product> {
                 buses: field.gateways(),
                 pollerEnabled: current.poller.enabled,
                 notStoring: storage.notStoring,
+                auditNotice: storage.auditNotice,
                 workers: crew.supervisor === undefined ? undefined : crew.reports(),
               }),
             ready: () => ({

@@ -15,6 +15,8 @@ export interface HealthFacts {
   readonly pollerEnabled: boolean
   /** Why readings are not stored, while they are not. */
   readonly notStoring: string | undefined
+  /** What people should know about the audit that waits for the database. */
+  readonly auditNotice: string | undefined
   /** Undefined: everything runs in the gateway (`--workers 0`). */
   readonly workers: readonly WorkerReport[] | undefined
 }
@@ -37,6 +39,7 @@ export function healthOf(facts: HealthFacts): HealthReport {
   if (notices.length > 0) details.buses = notices.slice(0, 20)
   if (facts.notStoring !== undefined) details.poller = `readings are not stored: ${facts.notStoring}`
   const workers = workerState(facts, details)
+  if (facts.auditNotice !== undefined) details.audit = `${facts.auditNotice}; once it is full no device is written`
   const away = [database, mqtt, workers].some((state) => state === 'disconnected' || state === 'error')
   return {
     status: away ? 'degraded' : 'ok',

@@ -21,6 +21,8 @@ export interface JournalOptions<Entry extends EntryInput> {
 }
 
 const REPLAY_BATCH = 500
+/** Share of its spool that a journal may fill before people are told. */
+const NOTICE_FROM = 0.5
 /** Entries kept in memory while neither database nor disk takes any. */
 const UNKEPT = 1_000
 
@@ -46,6 +48,14 @@ export class Journal<Entry extends EntryInput> {
   /** Entries that wait for the database. */
   get waiting(): number {
     return this.#options.spool.count
+  }
+
+  /** Said while there is time to do something: when the spool is full, nothing that must be journalled may happen. */
+  get notice(): string | undefined {
+    const { name, spool } = this.#options
+    const share = spool.bytes / spool.maxBytes
+    if (share < NOTICE_FROM) return undefined
+    return `what waits for the database fills ${Math.floor(share * 100)} % of the ${name} spool (${spool.maxBytes} bytes)`
   }
 
   /**

@@ -109,7 +109,7 @@ export class Storage {
     const writable = () => store.state.name === 'ok'
     const audit = new Journal<AuditInput>({
       name: 'audit',
-      spool: await spool('audit', 64 * MEBIBYTE),
+      spool: await spool('audit', config.keep.auditSpoolBytes),
       writable,
       write: (entries) => store.audit.append(entries),
       logger,
@@ -191,6 +191,11 @@ export class Storage {
   /** Why readings are not stored, while they are not. */
   get notStoring(): string | undefined {
     return this.#parts.retention?.diskReason ?? this.ingest?.trouble
+  }
+
+  /** What people should know about the audit that waits. */
+  get auditNotice(): string | undefined {
+    return this.#parts.audit?.notice
   }
 
   /** Of every write and every refusal; before a write it says whether there is a place for them. */

@@ -54,6 +54,13 @@ export const KEEP_SETTINGS = {
     fallback: GIB,
     about: 'Bytes of readings that wait on disk while the database is away; over that the oldest go.',
   }),
+  auditSpoolBytes: setting({
+    path: 'keep.audit_spool_bytes',
+    names: ['ROUTEMQ_AUDIT_SPOOL_BYTES'],
+    kind: bytes(MIB, 1_024 * GIB),
+    fallback: 512 * MIB,
+    about: 'Bytes of audit that wait on disk while the database is away; over that no device is written.',
+  }),
   minFree: setting({
     path: 'keep.min_free_percent',
     names: ['ROUTEMQ_MIN_FREE_PERCENT'],

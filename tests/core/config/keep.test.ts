@@ -11,6 +11,7 @@ test('everything that is kept has a bound by default', (t) => {
     deadLetters: 100_000,
     claimHours: 24,
     spoolBytes: 2 ** 30,
+    auditSpoolBytes: 512 * 2 ** 20,
     minFree: 0.1,
   })
 })
@@ -24,10 +25,11 @@ test('each bound has a setting', (t) => {
     ROUTEMQ_KEEP_DEAD_LETTERS: '50',
     ROUTEMQ_KEEP_REQUEST_IDS_HOURS: '48',
     ROUTEMQ_SPOOL_BYTES: '8GiB',
+    ROUTEMQ_AUDIT_SPOOL_BYTES: '2GiB',
     ROUTEMQ_MIN_FREE_PERCENT: '5',
   }).config
   const { minFree, ...bounds } = keep
-  assert.deepEqual(Object.values(bounds), [7, 512 * 2 ** 20, 8, 3_650, 50, 48, 8 * 2 ** 30])
+  assert.deepEqual(Object.values(bounds), [7, 512 * 2 ** 20, 8, 3_650, 50, 48, 8 * 2 ** 30, 2 * 2 ** 30])
   assert.equal(minFree, 0.05)
   const { ...wrong } = { ROUTEMQ_KEEP_READINGS_DAYS: '0', ROUTEMQ_SPOOL_BYTES: 'much' }
   assert.deepEqual(

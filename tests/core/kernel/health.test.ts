@@ -11,6 +11,7 @@ const well: HealthFacts = {
   buses: [{ id: '/dev/ttyUSB0', notice: null }],
   pollerEnabled: true,
   notStoring: undefined,
+  auditNotice: undefined,
   workers: undefined,
 }
 
@@ -27,6 +28,11 @@ test('what people should know about a bus is said, and takes nothing out of serv
   })
   assert.deepEqual([status, services.modbus], ['ok', 'ok'])
   assert.deepEqual(details.buses, ['/dev/ttyUSB1: LINE_ECHO: the line gives back what is sent to it'])
+})
+
+test('an audit spool that fills is told before it is full, and takes nothing out of service yet', () => {
+  const { status, details } = healthOf({ ...well, auditNotice: 'half of it' })
+  assert.deepEqual([status, details.audit], ['ok', 'half of it; once it is full no device is written'])
 })
 
 test('a device that is off is a warning, a broker that is away degrades', () => {

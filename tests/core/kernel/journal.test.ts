@@ -190,3 +190,18 @@ test('a record of the spool that is no entry is told, and stands in nobody’s w
   assert.equal(patient.waiting, 0)
   assert.deepEqual(told, ['a record of the spool is no entry'])
 })
+
+test('what waits is told from half of the spool on, and no more once the database has it', async () => {
+  let isThere = false
+  const waiting = journal({ writable: () => isThere })
+  const size = () => spool.bytes / spool.maxBytes
+  const long = 'x'.repeat(100_000)
+  while (size() < 0.5) {
+    assert.equal(waiting.notice, undefined)
+    await waiting.put(entry(long))
+  }
+  assert.match(waiting.notice ?? '', /^what waits for the database fills 5\d % of the audit spool \(1000000 bytes\)$/)
+  isThere = true
+  await waiting.replay()
+  assert.equal(waiting.notice, undefined)
+})
