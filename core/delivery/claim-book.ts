@@ -26,9 +26,12 @@ export class ClaimBook {
   readonly #clock: Clock
   readonly #remembered: number
 
-  constructor(clock: Clock, remembered = REMEMBERED) {
+  readonly #onForgotten: (key: string) => void
+
+  constructor(clock: Clock, remembered = REMEMBERED, onForgotten: (key: string) => void = () => {}) {
     this.#clock = clock
     this.#remembered = remembered
+    this.#onForgotten = onForgotten
   }
 
   get size(): number {
@@ -115,7 +118,9 @@ export class ClaimBook {
   #forget(): void {
     for (const [key, { state }] of this.#entries) {
       if (this.#entries.size <= this.#remembered) return
-      if (state === 'done') this.#entries.delete(key)
+      if (state !== 'done') continue
+      this.#entries.delete(key)
+      this.#onForgotten(key)
     }
   }
 }

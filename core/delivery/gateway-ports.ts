@@ -27,6 +27,8 @@ export interface ClaimPort {
   claim(key: string, payloadHash: string, owner: StoreOwner): Promise<Claim>
   complete(key: string, outcome: ClaimOutcome): Promise<void>
   release(key: string): Promise<void>
+  /** Every key there is, at most `limit` behind one of them, in a fixed order. */
+  keys(limit: number, after?: string): Promise<readonly string[]>
 }
 
 export interface DeliveryTables {

@@ -7,6 +7,7 @@ import { RouteMQError } from '../support/errors.js'
 import { ClaimBook } from './claim-book.js'
 import type { Claim, ClaimOutcome, DeadLetter, DeliveryStore, ParkedHead, ParkedMessage } from './delivery-store.js'
 import type { DeliveryTables, SpoolPort, StoreOwner } from './gateway-ports.js'
+import { KnownClaims } from './known-claims.js'
 import { Lives } from './lives.js'
 import type { SpoolRecord } from './spool-records.js'
 import { TableQueue } from './table-queue.js'
@@ -29,6 +30,8 @@ export interface GatewayStoreOptions {
   readonly copyWaitMs?: number
   /** How often the spool is tried while it holds something, milliseconds. @default 1,000 */
   readonly replayMs?: number
+  /** Ended commands whose outcome is in memory. @default 10,000 */
+  readonly remembered?: number
 }
 
 export interface GatewayStoreStats {
@@ -54,29 +57,42 @@ export class GatewayStore implements DeliveryStore {
   readonly #keepers = new Map<string, string>()
   readonly #abandoned = new Set<string>()
   readonly #lives = new Lives()
-  /** The table has answered in this life, so claims of earlier lives are known to whoever asks it. */
-  #seenTable = false
+  readonly #known: KnownClaims
   #starting: Promise<void> | undefined
 
   constructor(options: GatewayStoreOptions) {
     this.#options = options
     this.#clock = options.clock ?? systemClock
-    this.#book = new ClaimBook(this.#clock)
     this.#queue = new TableQueue({ ...options, clock: this.#clock })
+    this.#known = new KnownClaims({
+      table: options.tables.claims,
+      logger: options.logger,
+      clock: this.#clock,
+      waiting: () => this.#queue.size > 0,
+    })
+    this.#book = new ClaimBook(this.#clock, options.remembered, (key) => this.#known.add(key))
   }
 
   /** Reads what an earlier life left in the spool. Call it before anything else. */
   start(): Promise<void> {
-    this.#starting ??= this.#queue.load((record) => {
-      if (record.op === 'claim') this.#book.interrupted(record.key, record.payloadHash)
-      if (record.op === 'complete') this.#book.done(record.key, record.outcome, record.payloadHash)
-      if (record.op === 'release') this.#book.forget(record.key)
-    })
+    this.#starting ??= this.#queue
+      .load((record) => {
+        if (record.op === 'claim') this.#book.interrupted(record.key, record.payloadHash)
+        if (record.op === 'complete') this.#book.done(record.key, record.outcome, record.payloadHash)
+        if (record.op === 'release') this.#book.forget(record.key)
+      })
+      .then(() => this.#known.start())
     return this.#starting
+  }
+
+  /** Whether commands can be claimed while the database is away: the keys of earlier lives are known. */
+  get knowsClaims(): boolean {
+    return this.#known.complete
   }
 
   /** Stops replaying; what is in the spool stays there for the next life. */
   stop(): Promise<void> {
+    this.#known.stop()
     return this.#queue.stop()
   }
 
@@ -194,6 +210,7 @@ export class GatewayStore implements DeliveryStore {
     try {
       await this.#keep({ op: 'release', key }, (tables) => tables.claims.release(key))
       this.#book.forget(key)
+      this.#known.delete(key)
     } catch (error) {
       // The claim stands in the table; in this life whoever asks next has it.
       this.#book.orphan(key)
@@ -250,17 +267,19 @@ export class GatewayStore implements DeliveryStore {
   async #claimInTable(key: string, payloadHash: string): Promise<Claim> {
     const { tables, owner } = this.#options
     const record: SpoolRecord = { op: 'claim', key, payloadHash, owner }
+    const isNew = this.#known.isNew(key)
+    // An operation on it waits in the spool, so the table is not asked; nor does the book know it any more.
+    if (this.#queue.waits(record) && !isNew) throw cannotTell(undefined)
     let found: Claim = { state: 'claimed' }
     await this.#keep(
       record,
       async () => {
         found = await tables.claims.claim(key, payloadHash, owner)
-        this.#seenTable = true
       },
       (error) => {
         if (error instanceof RouteMQError && error.code === 'IDEMPOTENCY_KEY_REUSED') throw error
-        // Nobody can tell whether an earlier life ran this command: rather not at all than twice.
-        if (!this.#seenTable) throw error
+        // Nobody can tell whether this command has run before: rather not at all than twice.
+        if (!isNew) throw cannotTell(error)
       },
     )
     return found
@@ -274,3 +293,11 @@ export class GatewayStore implements DeliveryStore {
 
 const always = () => true
 const NONE: ReadonlySet<string> = new Set()
+
+function cannotTell(cause: unknown): RouteMQError {
+  return new RouteMQError(
+    'DATABASE_UNAVAILABLE',
+    'the database is away, and whether this command has run before cannot be told without it',
+    { cause },
+  )
+}

@@ -54,6 +54,11 @@ export class TableQueue {
     return this.#size
   }
 
+  /** Whether something about a subject waits for the database. */
+  waits(record: SpoolRecord): boolean {
+    return this.#waiting.has(subjectOf(record))
+  }
+
   /** Reads what an earlier life left in the spool; each record of it goes to `each`. */
   async load(each: (record: SpoolRecord) => void): Promise<void> {
     const { spool } = this.#options

@@ -82,6 +82,18 @@ export class IdempotencyRepository {
       .execute()
   }
 
+  /** Every key, as far as it is short enough to be kept itself; at most `limit` behind `after`. */
+  async keys(limit: number, after = ''): Promise<string[]> {
+    const rows = await this.#context.db
+      .selectFrom('routemq_claims')
+      .select('claim_key')
+      .where('claim_key', '>', after)
+      .orderBy('claim_key')
+      .limit(limit)
+      .execute()
+    return rows.map(({ claim_key }) => claim_key)
+  }
+
   async get(key: string): Promise<ClaimRecord | undefined> {
     const row = await this.#row(key)
     if (row === undefined) return undefined

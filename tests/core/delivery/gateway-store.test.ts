@@ -54,7 +54,7 @@ async function plant() {
   }
   let life = 0
   const open: { store: GatewayStore; spool: Spool }[] = []
-  const start = async () => {
+  const start = async (remembered?: number) => {
     const spool = await Spool.open({ dir: join(dir, 'spool'), maxBytes: 1_048_576 })
     const store = new GatewayStore({
       tables,
@@ -71,8 +71,10 @@ async function plant() {
       logger: silentLogger,
       copyWaitMs: 100,
       replayMs: 100,
+      ...(remembered !== undefined && { remembered }),
     })
     await store.start()
+    if (!away && !held) await until('the claims are known', () => store.knowsClaims)
     open.push({ store, spool })
     return { store, spool }
   }
@@ -233,6 +235,53 @@ for (const kind of ['gateway', 'memory'] as const)
     assert.equal((await store.forWorker('slot-1').claim('k', 'h')).state, 'done', 'the one in its place does')
     await close()
   })
+
+test('while the database is away only a key that it never had is a first: not one of an earlier life, not a forgotten one', async () => {
+  const { start, end, setAway, close } = await plant()
+  const first = await start()
+  for (let n = 0; n < 1_005; n++) await first.store.claim(`early ${n}`, 'h')
+  await end()
+  const { store } = await start(2)
+  for (const key of ['a', 'b', 'c']) {
+    await store.claim(key, 'h')
+    await store.complete(key, { ok: true, value: key })
+  }
+  await store.claim('given back', 'h')
+  await store.release('given back')
+  setAway(true)
+  for (const key of ['early 0', 'early 999', 'early 1004', 'a']) {
+    await assert.rejects(store.claim(key, 'h'), { code: 'DATABASE_UNAVAILABLE' }, key)
+  }
+  assert.equal((await store.claim('c', 'h')).state, 'done')
+  assert.equal((await store.claim('given back', 'h')).state, 'claimed')
+  for (const key of ['d', 'e', 'f']) {
+    assert.equal((await store.claim(key, 'h')).state, 'claimed')
+    await store.complete(key, { ok: true, value: key })
+  }
+  await assert.rejects(store.claim('d', 'h'), { code: 'DATABASE_UNAVAILABLE' }, 'forgotten, and only in the spool')
+  setAway(false)
+  await until('the replay', () => store.stats().spooled === 0)
+  assert.equal((await store.claim('d', 'h')).state, 'done')
+  assert.equal((await store.claim('early 7', 'h')).state, 'interrupted')
+  await close()
+})
+
+test('one claim in the table says nothing of the others: until all are known none is taken without it', async () => {
+  const { start, refuse, setAway, close } = await plant()
+  refuse((method) => method === 'keys')
+  setAway(true)
+  const { store } = await start()
+  setAway(false)
+  assert.equal((await store.claim('k', 'h')).state, 'claimed')
+  setAway(true)
+  await assert.rejects(store.claim('new', 'h'), { code: 'DATABASE_UNAVAILABLE' })
+  refuse(() => false)
+  setAway(false)
+  await until('the claims are known', () => store.knowsClaims)
+  setAway(true)
+  assert.equal((await store.claim('new', 'h')).state, 'claimed')
+  await close()
+})
 
 for (const ending of ['complete', 'release'] as const)
   test(`a command whose worker dies while its ${ending} is being stored is not run meanwhile`, async () => {
