@@ -1,3 +1,5 @@
+import { afterPollTurn } from './poll-turn.js'
+
 /**
  * Calls `onEnd` once with a sentence when `timeoutMs` have passed or `signal` aborts, unless the returned function was
  * called before. Timer and listener are gone after either. (AbortSignal.any and AbortSignal.timeout leave a trace in a
@@ -13,9 +15,15 @@ export function timeLimit(
     onEnd(error)
   }
   const onAbort = () => end(new Error('aborted while opening', { cause: signal?.reason }))
-  const timer = setTimeout(() => end(new Error(`did not open within ${timeoutMs} ms`)), Math.max(0, timeoutMs))
+  let cancelPoll = () => {}
+  // A process that was held up finds the time over and the other side's answer unread.
+  const due = () => {
+    cancelPoll = afterPollTurn(() => end(new Error(`did not open within ${timeoutMs} ms`)))
+  }
+  const timer = setTimeout(due, Math.max(0, timeoutMs))
   const cancel = () => {
     clearTimeout(timer)
+    cancelPoll()
     signal?.removeEventListener('abort', onAbort)
   }
   signal?.addEventListener('abort', onAbort, { once: true })

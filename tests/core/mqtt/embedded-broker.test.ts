@@ -6,7 +6,7 @@ import mqtt, { type MqttClient } from 'mqtt'
 import { type EmbeddedBroker, startEmbeddedBroker } from '../../../core/mqtt/embedded-broker.js'
 import { silentLogger } from '../../../core/observability/logger.js'
 import { RouteMQError } from '../../../core/support/errors.js'
-import { eventually, pause, unique } from './kit.js'
+import { eventually, unique } from './kit.js'
 
 /** Bare clients: what is tested here is the broker alone. */
 const clients = new Set<MqttClient>()
@@ -141,13 +141,15 @@ describe('embedded broker', () => {
   test('a persistent session keeps QoS 1 messages in order across a reconnect, unacknowledged ones as duplicates', async () => {
     const topic = unique('t')
     const clientId = unique('c')
+    await eventually(() => broker.stats().clients === 0, 'the clients of other tests to be gone')
+    const { inFlight } = broker.stats()
     const first = await client(broker.url, { clientId, clean: false, silent: true })
     await first.client.subscribeAsync(topic, { qos: 1 })
     const publisher = await client(broker.url)
     for (let i = 0; i < 5; i += 1) await publisher.client.publishAsync(topic, String(i), { qos: 1 })
-    await eventually(() => broker.stats().inFlight >= 5, 'messages on the wire')
+    await eventually(() => broker.stats().inFlight === inFlight + 5, 'messages on the wire')
     first.client.end(true)
-    await pause(30)
+    await eventually(() => broker.stats().clients === 1, 'the broker to notice that it went')
     for (let i = 5; i < 60; i += 1) await publisher.client.publishAsync(topic, String(i), { qos: 1 })
     await publisher.client.publishAsync(topic, 'qos 0 is not kept', { qos: 0 })
     const dups: boolean[] = []
@@ -186,8 +188,11 @@ describe('embedded broker', () => {
       const publisher = await client(broker.url)
       for (let i = 0; i < 20; i += 1)
         await publisher.client.publishAsync(`${topic}/a`, String(i), { qos: i % 2 ? 1 : 0 })
-      await pause(50)
-      assert.deepEqual([...texts].sort(), Array.from({ length: 20 }, (_, i) => String(i)).sort(), `clean ${clean}`)
+      // Copies of what was published before it come before it.
+      await publisher.client.publishAsync(`${topic}/a`, 'end', { qos: 1 })
+      await eventually(() => texts.includes('end'), 'the end')
+      const expected = [...Array.from({ length: 20 }, (_, i) => String(i)), 'end']
+      assert.deepEqual([...texts].sort(), expected.sort(), `clean ${clean}`)
     }
   })
 

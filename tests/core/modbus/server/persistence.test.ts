@@ -49,19 +49,24 @@ test('what masters and the application wrote is there after a restart, zeros too
 test('changes are stored while the device runs, many of them at once', async () => {
   const path = join(folder, 'running.json')
   let saves = 0
+  let saved = () => {}
+  const isSaved = new Promise<void>((resolve) => {
+    saved = resolve
+  })
   const file = fileStore(path)
   const device = await startVirtualDevice({
     units,
     store: {
       load: () => file.load(),
-      save: (registers) => {
+      save: async (registers) => {
         saves += 1
-        return file.save(registers)
+        await file.save(registers)
+        saved()
       },
     },
   })
   for (let value = 0; value < 100; value += 1) device.set(1, 'holding', 5, value)
-  await wait(400)
+  await isSaved
   assert.equal(JSON.parse(await readFile(path, 'utf8'))['1'].holding['5'], 99)
   assert.equal(saves, 1)
   await device.close()

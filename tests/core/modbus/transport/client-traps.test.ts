@@ -8,7 +8,7 @@ import { createTransport } from '../../../../core/modbus/transport/open.js'
 import type { BusEndpoint, ModbusCall, ModbusTransport } from '../../../../core/modbus/transport/transport.js'
 import { TransportError } from '../../../../core/modbus/transport/transport.js'
 
-const full = { timeoutMs: 1_000 }
+const full = { timeoutMs: 10_000 }
 const read: ModbusCall = { fc: 3, address: 0, count: 1 }
 
 interface Script {
@@ -109,7 +109,7 @@ describe('answers that modbus-serial takes and we do not', () => {
 
   test('the same over RTU: the line is listened to until the deadline, then it is a protocol failure', async () => {
     const peer = await scripted('rtu_tcp', () => withCrc(Uint8Array.of(1, 3, 4, 0, 1, 0, 2)))
-    assert.equal(await failure(peer.transport.call(1, read, { timeoutMs: 60 })), 'protocol')
+    assert.equal(await failure(peer.transport.call(1, read, { timeoutMs: 300 })), 'protocol')
     await peer.close()
   })
 
@@ -210,7 +210,9 @@ describe('connections', () => {
       await Promise.all([peer.transport.connect(full), peer.transport.connect(full), peer.transport.connect(full)])
       assert.deepEqual((await peer.transport.call(1, read, full)).values, [1])
     }
-    await wait(20)
+    // The server hears of each close in its own time.
+    const limit = performance.now() + 10_000
+    while (peer.sockets.size > 1 && performance.now() < limit) await wait(5)
     assert.equal(peer.sockets.size, 1)
     await peer.close()
   })
@@ -219,7 +221,7 @@ describe('connections', () => {
     const peer = await scripted('tcp', () => undefined, { allowHalfOpen: true })
     const started = performance.now()
     await peer.transport.close()
-    assert.ok(performance.now() - started < 1_000)
+    assert.ok(performance.now() - started < 10_000)
     await peer.close()
   })
 

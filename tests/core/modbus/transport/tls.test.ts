@@ -5,7 +5,7 @@ import type { BusEndpoint, TransportError } from '../../../../core/modbus/transp
 import { tlsBench } from './benches.js'
 import type { Bench } from './transport-contract.js'
 
-const full = { timeoutMs: 1_000 }
+const full = { timeoutMs: 10_000 }
 
 describe('TLS', () => {
   let bench: Bench

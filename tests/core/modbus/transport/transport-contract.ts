@@ -25,8 +25,6 @@ export interface Traits {
   readonly datagrams?: true
   /** Why the connection cannot be dropped by the peer. */
   readonly cannotReset?: string
-  /** How long answers take at most: slow lines need more. */
-  readonly timeoutMs?: number
 }
 
 /** What the bench's device holds in units 1 and 2; each register differs between units and addresses. */
@@ -44,7 +42,8 @@ export const UNITS = {
 
 /** One suite for every transport: what the bus above may rely on. */
 export function transportContract(name: string, open: () => Promise<Bench>, traits: Traits = {}): void {
-  const timeoutMs = traits.timeoutMs ?? 1_000
+  /** No answer takes as long, also where the line of the test is a process that has to wait for its turn. */
+  const timeoutMs = 10_000
   const full = { timeoutMs }
   /** For calls that are meant to end without an answer. */
   const brief = { timeoutMs: 80 }
