@@ -49,6 +49,14 @@ export interface RetentionReport extends ReadingTrimReport {
 const DAY_US = 86_400_000_000
 /** How often the disk is looked at. */
 const DISK_EVERY_MS = 30_000
+/** Events or entries of the audit deleted at once: short transactions, so that what is written does not wait. */
+const CHUNK = 5_000
+
+/** Work that is done again and again; never twice at once. */
+interface Loop {
+  cancel: () => void
+  running: Promise<void> | undefined
+}
 
 /**
  * Keeps every table within its cap, by age and by size, in small steps beside the running product; and watches the disk:
@@ -58,8 +66,7 @@ export class Retention {
   readonly #options: RetentionOptions
   readonly #limits: Required<RetentionLimits>
   readonly #clock: Clock
-  #cancels: (() => void)[] = []
-  #running: Promise<unknown> | undefined
+  #loops: Loop[] = []
   #stopped = true
   #diskReason: string | undefined
 
@@ -80,16 +87,19 @@ export class Retention {
   start(): void {
     if (!this.#stopped) return
     this.#stopped = false
-    this.#repeat(DISK_EVERY_MS, () => this.checkDisk())
-    this.#repeat(this.#options.everyMs ?? 600_000, () => this.run())
+    // Each for itself: a round may take minutes, and the disk fills meanwhile. It may be full from the start.
+    const disk = this.#repeat(DISK_EVERY_MS, () => this.checkDisk(), 'The disk could not be looked at')
+    disk.now()
+    const rounds = this.#repeat(this.#options.everyMs ?? 600_000, () => this.run(), 'Old records could not be removed')
+    rounds.later()
   }
 
   /** Waits for the step under way. */
   async stop(): Promise<void> {
     this.#stopped = true
-    for (const cancel of this.#cancels) cancel()
-    this.#cancels = []
-    await this.#running
+    for (const { cancel } of this.#loops) cancel()
+    await Promise.all(this.#loops.map(({ running }) => running))
+    this.#loops = []
   }
 
   /** One round. Does nothing while the database is away. */
@@ -141,23 +151,19 @@ export class Retention {
     return this.#diskReason
   }
 
-  #repeat(everyMs: number, work: () => Promise<unknown>): void {
-    const next = () => {
-      if (this.#stopped) return
-      this.#cancels.push(this.#clock.after(everyMs, turn, { unref: true }))
-      if (this.#cancels.length > 8) this.#cancels.splice(0, 4)
+  #repeat(everyMs: number, work: () => Promise<unknown>, failed: string) {
+    const loop: Loop = { cancel: () => {}, running: undefined }
+    const now = () => {
+      loop.running = work()
+        .then(() => {})
+        .catch((error: unknown) => this.#options.logger.warn({ error: String(error) }, failed))
+        .finally(later)
     }
-    const turn = () => {
-      const before = this.#running
-      this.#running = (async () => {
-        await before
-        if (this.#stopped) return
-        await work().catch((error: unknown) => {
-          this.#options.logger.warn({ error: String(error) }, 'Old records could not be removed')
-        })
-      })().finally(next)
+    const later = () => {
+      if (!this.#stopped) loop.cancel = this.#clock.after(everyMs, now, { unref: true })
     }
-    next()
+    this.#loops.push(loop)
+    return { now, later }
   }
 
   get #db(): Kysely<FrameworkTables> {
@@ -172,8 +178,26 @@ export class Retention {
       .executeTakeFirstOrThrow()
     if (oldest === null || Number(oldest) >= cutoff) return 0
     const until = Math.min(cutoff, Number(oldest) + DAY_US)
-    const result = await this.#db.deleteFrom(table).where('time_us', '<', until).executeTakeFirst()
-    return Number(result.numDeletedRows)
+    for (let removed = 0; ; ) {
+      if (this.#stopping()) return removed
+      const edge = await this.#db
+        .selectFrom(table)
+        .select('time_us')
+        .where('time_us', '<', until)
+        .orderBy('time_us')
+        .offset(CHUNK)
+        .limit(1)
+        .executeTakeFirst()
+      const before = edge?.time_us ?? until
+      const result = await this.#db.deleteFrom(table).where('time_us', '<', before).executeTakeFirst()
+      removed += Number(result.numDeletedRows)
+      if (edge === undefined) return removed
+      // Where all of a chunk have one time, the whole of that time goes at once.
+      if (result.numDeletedRows === 0n) {
+        const same = await this.#db.deleteFrom(table).where('time_us', '=', edge.time_us).executeTakeFirst()
+        removed += Number(same.numDeletedRows)
+      }
+    }
   }
 
   async #tooManyDeadLetters(): Promise<number> {
@@ -202,7 +226,7 @@ export class Retention {
 
   /** True while a round that `start` began should end. */
   #stopping(): boolean {
-    return this.#stopped && this.#running !== undefined
+    return this.#stopped && this.#loops.length > 0
   }
 }
 

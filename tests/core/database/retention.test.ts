@@ -110,6 +110,21 @@ onEachDatabase((kind) => {
       assert.equal((await store.audit.list({ kind: 'ahead' })).length, 32)
     })
 
+    test('events that are too old go in steps, also where many have one time', async (context) => {
+      await sql`delete from routemq_events`.execute(store.kysely)
+      const at = now - 500 * DAY
+      const old = (count: number, time: (n: number) => number) =>
+        store.events.append(Array.from({ length: count }, (_, n) => ({ kind: 'a', message: 'old', at: time(n) })))
+      for (let batch = 0; batch < 4; batch++) await old(1_500, () => at + 1)
+      for (let batch = 0; batch < 4; batch++) await old(1_500, (n) => at + 2 + batch * 1_500 + n)
+      const retention = new Retention({ store, logger: silentLogger, clock })
+      const deletes = context.mock.method(store.kysely, 'deleteFrom')
+      assert.equal((await retention.run())?.events, 12_000)
+      const tables = deletes.mock.calls.map(({ arguments: [table] }) => String(table))
+      assert.ok(tables.filter((table) => table === 'routemq_events').length >= 3, tables.join())
+      assert.deepEqual(await store.events.list(), [])
+    })
+
     test('of dead letters that failed in one moment only those too many go', async () => {
       const letter = {
         route: 'storm',
@@ -220,6 +235,56 @@ test('below a tenth of the disk readings stop, and start again above it with a m
   const real = new Retention({ store, logger: silentLogger, minFree: 0 })
   await real.checkDisk()
   assert.equal(real.diskReason, undefined)
+  await store.close()
+  await own.drop()
+})
+
+test('the disk is looked at from the start, and while a round takes its time', async () => {
+  const own = await ownDatabase('sqlite')
+  const store = await openStore(own.config)
+  const timers = new Map<number, () => void>()
+  const clock = {
+    ...systemClock,
+    after: (ms: number, run: () => void) => {
+      timers.set(ms, run)
+      return () => {}
+    },
+  }
+  const told: (string | undefined)[] = []
+  let free = 0.05
+  let heard = () => {}
+  const onDisk = (reason: string | undefined) => {
+    told.push(reason)
+    heard()
+  }
+  const next = () =>
+    new Promise<void>((resolve) => {
+      heard = resolve
+    })
+  const retention = new Retention({ store, logger: silentLogger, clock, freeShare: async () => free, onDisk })
+  const first = next()
+  retention.start()
+  await first
+  assert.match(String(told[0]), /only 5\.0 %/)
+  // A round that goes on and on: another has the only connection to the file.
+  let release = () => {}
+  const held = store.kysely.connection().execute(
+    () =>
+      new Promise<void>((resolve) => {
+        release = resolve
+      }),
+  )
+  // What follows a look is done before anything else runs.
+  await new Promise((resolve) => setImmediate(resolve))
+  timers.get(600_000)!()
+  free = 0.5
+  const second = next()
+  timers.get(30_000)!()
+  await second
+  assert.deepEqual(told.slice(1), [undefined])
+  release()
+  await held
+  await retention.stop()
   await store.close()
   await own.drop()
 })
