@@ -1,20 +1,10 @@
 import assert from 'node:assert/strict'
-import { createServer } from 'node:net'
 import { test } from 'node:test'
 import mqtt from 'mqtt'
 import { createTransport } from '../../core/modbus/transport/open.js'
 import { Product } from '../e2e/support/product.js'
 import { makeProject } from '../e2e/support/project.js'
-
-/** A port nobody listens on. */
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number }
-      server.close(() => resolve(port))
-    })
-  })
-}
+import { freePort } from '../e2e/support/services.js'
 
 test('a virtual device of the application tells over MQTT what a master wrote, and keeps it over a restart', async (t) => {
   const port = await freePort()

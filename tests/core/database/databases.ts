@@ -38,11 +38,11 @@ export async function ownDatabase(kind: Kind): Promise<OwnDatabase> {
 
 export async function admin(kind: 'postgres' | 'mysql', statement: string): Promise<void> {
   if (kind === 'postgres') {
-    const client = new pg.Client({ connectionString: `${PG}/postgres`, connectionTimeoutMillis: 2_000 })
+    const client = new pg.Client({ connectionString: `${PG}/postgres`, connectionTimeoutMillis: 20_000 })
     await client.connect()
     await client.query(statement).finally(() => client.end())
   } else {
-    const connection = await mysql.createConnection({ uri: MY, connectTimeout: 2_000 })
+    const connection = await mysql.createConnection({ uri: MY, connectTimeout: 20_000 })
     await connection.query(statement).finally(() => connection.end())
   }
 }

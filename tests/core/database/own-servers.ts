@@ -2,13 +2,13 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { chown, copyFile, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import mysql from 'mysql2/promise'
 import pg from 'pg'
 import type { DatabaseConfig } from '../../../core/config/config.js'
+import { freePort } from '../support/free-port.js'
 
 const run = promisify(execFile)
 
@@ -126,6 +126,8 @@ function server(options: {
   let child: ChildProcess | undefined
   const end = async (signal: NodeJS.Signals) => {
     if (child === undefined) return
+    // One that ended by itself says so no second time.
+    if (child.exitCode !== null || child.signalCode !== null) return
     const exited = once(child, 'exit')
     child.kill(signal)
     await exited
@@ -134,7 +136,7 @@ function server(options: {
   return {
     config: options.config,
     async start() {
-      const until = Date.now() + 30_000
+      const until = Date.now() + 120_000
       for (;;) {
         if (child === undefined || child.exitCode !== null || child.signalCode !== null) {
           const [program, args, as] = options.command
@@ -181,14 +183,6 @@ async function idsOf(user: string): Promise<{ uid: number; gid: number }> {
 async function newestPostgres(): Promise<string> {
   const { stdout } = await run('sh', ['-c', 'ls -d /usr/lib/postgresql/*/bin | sort -V | tail -1'])
   return stdout.trim()
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const { port } = probe.address() as { port: number }
-  probe.close()
-  return port
 }
 
 /** Why servers of one's own cannot be had here; undefined where they can. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { deadlineOf, parseInstant, refuseExpired } from '../../../core/delivery/deadline.js'
+import { systemClock } from '../../../core/support/clock.js'
 import { bench, message } from './harness.js'
 
 const at = 1_700_000_000_000
@@ -91,15 +92,19 @@ test('an expired command is answered COMMAND_EXPIRED and its handler does not ru
 
 test('a command that expires while it waits for its turn is not run', async () => {
   const ran: number[] = []
-  const { send, outgoing } = bench((router) =>
-    router.on(
-      'd/{id}',
-      async ({ payload }) => {
-        ran.push((payload as { n: number }).n)
-        await new Promise((resolve) => setTimeout(resolve, 60))
-      },
-      { orderBy: 'id', maxAge: 40, reply: true },
-    ),
+  let ahead = 0
+  const clock = { ...systemClock, now: () => systemClock.now() + ahead }
+  const { send, outgoing } = bench(
+    (router) =>
+      router.on(
+        'd/{id}',
+        async ({ payload }) => {
+          ran.push((payload as { n: number }).n)
+          ahead = 30_001
+        },
+        { orderBy: 'id', maxAge: '30s', reply: true },
+      ),
+    { clock },
   )
   await Promise.all([send('d/a', { n: 1 }), send('d/a', { n: 2 })])
   assert.deepEqual(ran, [1])

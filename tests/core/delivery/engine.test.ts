@@ -4,6 +4,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { MemoryStore } from '../../../core/delivery/memory-store.js'
 import { silentLogger } from '../../../core/observability/logger.js'
 import type { Router } from '../../../core/router/router.js'
+import { type Clock, systemClock } from '../../../core/support/clock.js'
 import { RouteMQError } from '../../../core/support/errors.js'
 import { bench, KeepingStore, message, until } from './harness.js'
 
@@ -298,7 +299,8 @@ test('past the bound of parked messages a message stays on its lane', async () =
     parking: { messages: 2 },
   })
   const sends = [1, 2, 3, 4].map((n) => send(`a/${n}`, 1))
-  await pause(150)
+  await until('two are parked', () => settled.length >= 2)
+  await pause(100)
   assert.equal(settled.length, 2)
   open()
   await Promise.all(sends)
@@ -353,19 +355,21 @@ test('parked messages of an earlier life are finished after a restart, in the or
 
 test('a command that was parked before its turn keeps its deadline over a restart', async () => {
   const store = new KeepingStore()
+  let ahead = 0
+  const clock = { ...systemClock, now: () => systemClock.now() + ahead }
   const define = (run: () => unknown) => (router: Router) =>
-    void router.on('k/{key}', run, { orderBy: 'key', maxAge: 150, reply: true })
+    void router.on('k/{key}', run, { orderBy: 'key', maxAge: '30s', reply: true })
   const first = bench(
     define(() => new Promise(() => {})),
-    { store, ackHoldMs: 10 },
+    { store, ackHoldMs: 10, clock },
   )
   await Promise.all([first.send('k/a', { n: 1 }), first.send('k/a', { n: 2 })])
   await first.engine.stop()
-  await pause(170)
+  ahead = 30_001
   let runs = 0
   const second = bench(
     define(() => runs++),
-    { store },
+    { store, clock },
   )
   second.engine.resume(store.inner.parked)
   await until('both ended', () => second.engine.stats().failed === 2)
@@ -376,22 +380,41 @@ test('a command that was parked before its turn keeps its deadline over a restar
 
 test('a poison message that is retried leaves the other keys of its route alone', async () => {
   const handled: string[] = []
-  const { send, engine } = bench((router) =>
-    router.on(
-      'k/{key}',
-      ({ params }) => {
-        if (params.key === 'poison') throw new Error('boom')
-        handled.push(String(params.key))
-      },
-      { orderBy: 'key', concurrency: 4, attempts: 6, backoff: { first: 20, max: 20, jitter: 0 } },
-    ),
+  // The test says when a pause between two attempts is over.
+  const pauses: (() => void)[] = []
+  const pauseMs = 54_321
+  const after: Clock['after'] = (ms, run, options) => {
+    if (ms !== pauseMs) return systemClock.after(ms, run, options)
+    pauses.push(run)
+    return () => {}
+  }
+  const { send, engine } = bench(
+    (router) =>
+      router.on(
+        'k/{key}',
+        ({ params }) => {
+          if (params.key === 'poison') throw new Error('boom')
+          handled.push(String(params.key))
+        },
+        { orderBy: 'key', concurrency: 4, attempts: 6, backoff: { first: pauseMs, max: pauseMs, jitter: 0 } },
+      ),
+    { clock: { ...systemClock, after } },
   )
-  await Promise.all([send('k/poison', 1), send('k/poison', 2)])
-  const started = performance.now()
-  for (let n = 0; n < 500; n++) await send(`k/${n % 10}`, n)
+  const poisoned = Promise.all([send('k/poison', 1), send('k/poison', 2)])
+  for (let n = 0; n < 500; n++) {
+    await send(`k/${n % 10}`, n)
+    // Before the first, and four times in between, the poison has failed once more and pauses.
+    if (n % 100 > 0) continue
+    await until('it pauses', () => pauses.length === 1)
+    if (n > 0) pauses.shift()!()
+  }
   assert.equal(handled.length, 500)
-  assert.equal(engine.stats().dead_lettered < 2, true, `${performance.now() - started} ms`)
-  await until('both in the dead letters', () => engine.stats().dead_lettered === 2)
+  assert.equal(engine.stats().dead_lettered, 0)
+  await until('both in the dead letters', () => {
+    pauses.shift()?.()
+    return engine.stats().dead_lettered === 2
+  })
+  await poisoned
   assert.equal(engine.stats().retried, 10)
 })
 
@@ -594,21 +617,24 @@ test('drain waits for what runs; stop acknowledges nothing afterwards', async ()
 
 test('a dead letter can be run again, past its deadline only by force', async () => {
   let ok = false
-  const { send, store, engine } = bench((router) =>
-    router.on(
-      'a',
-      () => {
-        if (!ok) throw new RouteMQError('DEVICE_FAILURE', 'broken')
-        return { done: true }
-      },
-      { maxAge: '1s' },
-    ),
+  let ahead = 0
+  const { send, store, engine } = bench(
+    (router) =>
+      router.on(
+        'a',
+        () => {
+          if (!ok) throw new RouteMQError('DEVICE_FAILURE', 'broken')
+          return { done: true }
+        },
+        { maxAge: '30s' },
+      ),
+    { clock: { ...systemClock, now: () => systemClock.now() + ahead } },
   )
-  await send('a', {}, { receivedAt: Date.now() - 500 })
+  await send('a', {})
   const [letter] = (store as KeepingStore).inner.letters
   assert.equal((await engine.run(letter!)).ok, false)
   ok = true
-  await pause(600)
+  ahead = 30_001
   const late = await engine.run(letter!)
   assert.equal(late.ok === false && late.error.code, 'COMMAND_EXPIRED')
   assert.deepEqual(await engine.run(letter!, { force: true }), { ok: true, value: { done: true } })

@@ -15,6 +15,9 @@ import type { InboundMessage } from '../../../core/mqtt/message.js'
 import { PublishingLink, type PublishingLinkOptions } from '../../../core/mqtt/publishing-link.js'
 import { silentLogger } from '../../../core/observability/logger.js'
 import type { PlannedSubscription } from '../../../core/router/route.js'
+import { freePort } from '../support/free-port.js'
+
+export { freePort }
 
 const MOSQUITTO = ['/usr/sbin/mosquitto', '/usr/local/sbin/mosquitto', '/opt/homebrew/sbin/mosquitto'].find(existsSync)
 
@@ -322,16 +325,8 @@ export async function undisturbed(limitMs: number, body: () => Promise<void>): P
   }
 }
 
-export async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
-
 async function reachable(port: number): Promise<void> {
-  for (let attempt = 0; attempt < 200; attempt += 1) {
+  for (let attempt = 0; attempt < 1_200; attempt += 1) {
     const ok = await new Promise<boolean>((resolve) => {
       const socket = connect(port, '127.0.0.1', () => {
         socket.destroy()

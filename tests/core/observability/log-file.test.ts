@@ -16,7 +16,7 @@ function folder(t: TestContext): string {
 }
 
 /** The retry after five seconds comes when the test says so. */
-function heldClock(): { clock: Clock; fire: () => void } {
+function heldClock() {
   const due: (() => void)[] = []
   const clock: Clock = {
     ...systemClock,
@@ -29,7 +29,7 @@ function heldClock(): { clock: Clock; fire: () => void } {
   const fire = () => {
     for (const run of due.splice(0)) run()
   }
-  return { clock, fire }
+  return { clock, fire, isDue: () => due.length > 0 }
 }
 
 function open(path: string, sizes: { maxBytes: number; keep: number }, clock: Clock = systemClock) {
@@ -46,7 +46,7 @@ function open(path: string, sizes: { maxBytes: number; keep: number }, clock: Cl
   return { file, diverted, troubles }
 }
 
-async function until(holds: () => boolean, what: string): Promise<void> {
+async function until(holds: () => boolean | undefined, what: string): Promise<void> {
   for (const startedAt = performance.now(); !holds(); await pause(5)) {
     if (performance.now() - startedAt > 30_000) throw new Error(`never: ${what}`)
   }
@@ -57,10 +57,17 @@ test('a file is set aside at its size and compressed, so many are kept, and ever
   const path = join(dir, 'logs', 'app.log')
   const { file, diverted } = open(path, { maxBytes: 4_096, keep: 3 })
   const line = (n: number) => `${String(n).padStart(6, '0')} ${'x'.repeat(92)}\n`
-  // One at a time: lines that come together are written together.
+  const text = () => {
+    try {
+      return readFileSync(path, 'utf8')
+    } catch {
+      return undefined // between two files
+    }
+  }
+  // One at a time: lines that come together are written together. The one that fills a file is set aside with it.
   for (let n = 0; n < 150; n++) {
     file.write(line(n))
-    await pause(1)
+    await until(() => text() === '' || text()?.endsWith(line(n)), `line ${n} is written`)
   }
   await file.close()
   const names = readdirSync(join(dir, 'logs')).sort()
@@ -68,10 +75,10 @@ test('a file is set aside at its size and compressed, so many are kept, and ever
   const newestFirst = ['app.log.3.gz', 'app.log.2.gz', 'app.log.1.gz'].map((name) =>
     gunzipSync(readFileSync(join(dir, 'logs', name))).toString(),
   )
-  const text = newestFirst.join('') + readFileSync(path, 'utf8')
+  const all = newestFirst.join('') + readFileSync(path, 'utf8')
   for (const set of newestFirst) assert.ok(set.length >= 4_096, `${set.length}`)
   assert.deepEqual(diverted, [])
-  assert.equal(text, Array.from({ length: 150 }, (_, n) => line(n)).join(''))
+  assert.equal(all, Array.from({ length: 150 }, (_, n) => line(n)).join(''))
 })
 
 test('a second process goes on with the file; what stood in it stays', async (t) => {
@@ -88,13 +95,14 @@ test('a second process goes on with the file; what stood in it stays', async (t)
 test('a file that cannot be opened diverts its lines, says so once, and is taken up again when it can', async (t) => {
   const path = join(folder(t), 'app.log')
   mkdirSync(path)
-  const { clock, fire } = heldClock()
+  const { clock, fire, isDue } = heldClock()
   const { file, diverted, troubles } = open(path, { maxBytes: 4_096, keep: 2 }, clock)
   file.write('first\n')
   await until(() => troubles.length === 1, 'the trouble is told')
   file.write('second\n')
+  await until(isDue, 'the next attempt is arranged')
   fire()
-  await pause(50)
+  await until(isDue, 'that one failed too')
   assert.deepEqual(diverted, ['first\n', 'second\n'])
   assert.equal(troubles.length, 1, 'told once')
   rmSync(path, { recursive: true })
@@ -119,7 +127,7 @@ test('a full disk costs no line and no error: the lines are diverted, and the fi
     execFileSync('umount', ['-l', dir])
     rmSync(dir, { recursive: true })
   })
-  const { clock, fire } = heldClock()
+  const { clock, fire, isDue } = heldClock()
   const { file, diverted, troubles } = open(join(dir, 'app.log'), { maxBytes: 1_000_000, keep: 2 }, clock)
   const filler = join(dir, 'filler')
   writeFileSync(filler, Buffer.alloc(32_768))
@@ -133,6 +141,7 @@ test('a full disk costs no line and no error: the lines are diverted, and the fi
   for (let n = 0; n < 100; n++) {
     assert.ok(diverted.includes(line(n)) || kept.includes(line(n)), `line ${n} is somewhere`)
   }
+  await until(isDue, 'the next attempt is arranged')
   rmSync(filler)
   fire()
   await until(() => readFileSync(join(dir, 'app.log'), 'utf8').includes('recovered after'), 'it goes on')

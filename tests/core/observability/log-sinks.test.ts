@@ -11,6 +11,7 @@ import { createLogger } from '../../../core/observability/create-logger.js'
 import { openLogSinks } from '../../../core/observability/log-sinks.js'
 import { syslogMessage } from '../../../core/observability/syslog-message.js'
 import { openSender } from '../../../core/observability/syslog-sender.js'
+import { freePort } from '../support/free-port.js'
 
 async function until(holds: () => boolean, what: string): Promise<void> {
   for (const startedAt = performance.now(); !holds(); await pause(5)) {
@@ -19,7 +20,7 @@ async function until(holds: () => boolean, what: string): Promise<void> {
 }
 
 /** A syslog server over TCP that reads octet counts as RFC 6587 has them. */
-async function tcpReceiver(port = 0) {
+async function tcpReceiver(port: number) {
   const messages: string[] = []
   const sockets = new Set<Socket>()
   const server: Server = createServer((socket) => {
@@ -102,7 +103,7 @@ test('UDP: one datagram a record, of the gateway and of workers, also what route
 })
 
 test('TCP: frames by octet count, and a server that was away is found again', async () => {
-  const first = await tcpReceiver()
+  const first = await tcpReceiver(await freePort())
   const sender = openSender(`tcp://127.0.0.1:${first.port}`)
   sender.send('one with a line\nbreak')
   sender.send('zwei: \u00e4')
@@ -114,7 +115,7 @@ test('TCP: frames by octet count, and a server that was away is found again', as
   let sent = 0
   for (; second.messages.length === 0 && sent < 1_500; await pause(20)) sender.send(`again ${sent++}`)
   sender.send('last')
-  await sender.close()
+  await sender.close(30_000)
   await until(() => second.messages.includes('last'), 'the last before the end')
   const begin = Number(second.messages[0]!.slice(6))
   const expected = Array.from({ length: sent - begin }, (_, n) => `again ${begin + n}`)
@@ -124,12 +125,11 @@ test('TCP: frames by octet count, and a server that was away is found again', as
 })
 
 test('TCP: what waits is bounded; the oldest go, counted', async () => {
-  const away = await tcpReceiver()
-  await away.close()
-  const sender = openSender(`tcp://127.0.0.1:${away.port}`)
+  const port = await freePort()
+  const sender = openSender(`tcp://127.0.0.1:${port}`)
   for (let n = 0; n < 20; n++) sender.send(`${n}`.padEnd(100_000, '.'))
   assert.equal(sender.lost, 10)
-  const back = await tcpReceiver(away.port)
+  const back = await tcpReceiver(port)
   await until(() => back.messages.length === 10, 'the newest')
   assert.equal(back.messages[0]!.slice(0, 3), '10.')
   await sender.close()

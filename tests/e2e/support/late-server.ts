@@ -1,5 +1,5 @@
-import type { AddressInfo } from 'node:net'
 import { connect, createServer, type Server, type Socket } from 'node:net'
+import { freePort } from '../../core/support/free-port.js'
 
 /** A door to a real server that is shut until the test opens it, and may be shut again: the server away, and back. */
 export class Door {
@@ -15,11 +15,7 @@ export class Door {
 
   /** Reserves a port that nothing listens on. */
   static async shut(target: number): Promise<Door> {
-    const probe = createServer().listen(0, '127.0.0.1')
-    await new Promise((resolve) => probe.once('listening', resolve))
-    const { port } = probe.address() as AddressInfo
-    await new Promise((resolve) => probe.close(resolve))
-    return new Door(port, target)
+    return new Door(await freePort(), target)
   }
 
   async open(): Promise<void> {

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
-import { once } from 'node:events'
-import { type AddressInfo, connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import mysql from 'mysql2/promise'
 import pg from 'pg'
+import { freePort } from '../../core/support/free-port.js'
 
 /** One set of servers the whole suite runs against. */
 export interface ServiceSet {
@@ -14,6 +14,8 @@ export interface ServiceSet {
   /** Creates what the set needs and gives the settings for it; `remove` leaves the servers as they were. */
   open(): Promise<{ env: Record<string, string>; protocol: 4 | 5; remove(): Promise<void> }>
 }
+
+export { freePort }
 
 const MOSQUITTO = { name: 'mosquitto', port: 1883 }
 
@@ -94,14 +96,6 @@ export async function missingServers(set: ServiceSet): Promise<string[]> {
 
 /** True where CI says that a missing server is a failure, not a reason to skip. */
 export const SERVICES_REQUIRED = process.env.ROUTEMQ_TEST_SERVICES === 'required'
-
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  return port
-}
 
 function listens(port: number): Promise<boolean> {
   return new Promise((resolve) => {

@@ -1,10 +1,11 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { access, mkdtemp, rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+
+export { freePort } from '../../../support/free-port.js'
 
 const run = promisify(execFile)
 const here = (name: string) => fileURLToPath(new URL(name, import.meta.url))
@@ -56,14 +57,6 @@ export function startPymodbus(...args: string[]): Program {
 
 export function mbpoll(...args: string[]): Promise<string> {
   return run('/usr/bin/mbpoll', args, { timeout: 10_000 }).then(({ stdout }) => stdout)
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }
 
 export async function eventually<T>(attempt: () => Promise<T>, limitMs = 10_000): Promise<T> {
