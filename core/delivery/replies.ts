@@ -4,7 +4,7 @@ import type { Logger } from '../observability/logger.js'
 import type { CodecName, Dispatcher, Route } from '../router/route.js'
 import { Backoff } from '../support/backoff.js'
 import { type Clock, sleep } from '../support/clock.js'
-import { type ErrorShape, isRetryable } from '../support/errors.js'
+import { type ErrorShape, isRetryable, RouteMQError, toErrorShape } from '../support/errors.js'
 import { errorBody, replyBody } from './reply-body.js'
 import { type ReplyTarget, ResponseTopics } from './response-topics.js'
 import type { DeliveryStats } from './stats.js'
@@ -70,7 +70,7 @@ export class Replies {
       }
       return this.error(target, message, route, requestId, shape)
     }
-    return this.#send(target, body, message.trace)
+    return this.#send(target, body, message.trace, (error) => this.error(target, message, route, requestId, error))
   }
 
   error(
@@ -85,7 +85,13 @@ export class Replies {
     return this.#send(target, encodePayload(body, codecOfBody(codec, body)), message.trace)
   }
 
-  async #send(target: ReplyTarget, body: Buffer, trace: string | undefined): Promise<void> {
+  /** `instead` answers where the body cannot go out for its size: whoever asked must not wait in vain. */
+  async #send(
+    target: ReplyTarget,
+    body: Buffer,
+    trace: string | undefined,
+    instead?: (error: ErrorShape) => Promise<void>,
+  ): Promise<void> {
     const { publisher, clock, stats, logger } = this.#options
     const backoff = new Backoff()
     for (let tried = 1; ; tried++) {
@@ -101,6 +107,10 @@ export class Replies {
         if (tried < TRIES && isRetryable(error)) {
           await sleep(backoff.next(), undefined, clock)
           continue
+        }
+        if (instead !== undefined && error instanceof RouteMQError && error.code === 'PAYLOAD_TOO_LARGE') {
+          logger.warn({ response_topic: target.topic, err: error }, 'a reply is too large; its error is sent instead')
+          return instead(toErrorShape(error))
         }
         stats.count('reply_failed')
         logger.warn({ response_topic: target.topic, err: error }, 'a reply could not be published')

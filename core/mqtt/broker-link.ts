@@ -60,6 +60,7 @@ export class BrokerLink {
   #connection: Connection | undefined
   #stop: AbortController | undefined
   #loop: Promise<void> | undefined
+  #explained = false
 
   constructor(options: BrokerLinkOptions) {
     this.#options = options
@@ -102,6 +103,11 @@ export class BrokerLink {
     await this.#connection?.destroy()
   }
 
+  /** To be called from `onDown`: something else than a second owner of the client id may explain this loss. */
+  lossIsExplained(): void {
+    this.#explained = true
+  }
+
   async #run(signal: AbortSignal): Promise<void> {
     const { logger, clientId, random } = this.#options
     const delays = new ReconnectDelays(this.#clock, random)
@@ -113,7 +119,7 @@ export class BrokerLink {
         const closing = await this.#connectOnce(signal)
         const upMs = this.#clock.monotonic() - startedAt
         if (signal.aborted) break
-        const fatal = this.#takeovers.lost(closing, upMs, clientId)
+        const fatal = this.#takeovers.lost(closing, upMs, clientId, this.#explained)
         if (fatal !== undefined) return this.#fail(fatal)
         if (upMs >= STABLE_MS) delays.reset()
         attempt = 0
@@ -136,7 +142,11 @@ export class BrokerLink {
 
   /** Resolves when the connection is gone again; rejects when there was none. */
   async #connectOnce(signal: AbortSignal): Promise<Closing> {
-    const connection = await this.#open(signal)
+    const connection = await this.#open(signal).catch((error: unknown) => {
+      this.#takeovers.unreachable()
+      throw error
+    })
+    this.#explained = false
     if (signal.aborted) {
       await connection.end()
       return { kind: 'ended' }

@@ -104,6 +104,8 @@ export class Calls {
             request.payload instanceof Uint8Array ? Buffer.from(request.payload) : encodePayload(request.payload),
           options: {
             qos: options.qos ?? 1,
+            // A request that has to wait for the broker must not run when nobody waits for its answer any more.
+            expiresInMs: timeout,
             ...(modern ? { properties: this.#answerTo(id, options) } : {}),
           },
         })

@@ -3,7 +3,14 @@ import type { Spool } from '../spool/spool.js'
 import { type Clock, systemClock } from '../support/clock.js'
 import { isRetryable, RouteMQError } from '../support/errors.js'
 import { decodeEntry, encodeEntry } from './outbox-entry.js'
-import type { Publication } from './publish-window.js'
+import {
+  ConnectionLost,
+  MAX_LOSSES,
+  type Publication,
+  type Replay,
+  type Returned,
+  refusedByClosing,
+} from './publish-window.js'
 import type { PublishStore } from './publishing-link.js'
 
 export interface OutboxOptions {
@@ -24,8 +31,18 @@ export interface OutboxStats {
   readonly expired: number
   /** Values replaced by a newer one of the same topic. */
   readonly superseded: number
-  /** Entries the broker refused for good. */
+  /** Entries the broker refused for good, or closed connections on. */
   readonly refused: number
+}
+
+type Send = (publication: Publication, replay: Replay) => Promise<void>
+
+/** A value that the next one of its topic replaces. */
+interface Newest {
+  readonly publication: Publication
+  readonly expiresAt: number | undefined
+  /** Connections that ended while this topic alone was on its way. */
+  losses: number
 }
 
 /** Entries read from disk and sent at a time. */
@@ -37,6 +54,9 @@ const RETRY_MS = 1_000
  * What the application publishes while the broker is away: on disk, in order, bounded. Replayed when the broker is back;
  * an entry is removed when the broker has it, so a crash in between sends it twice and never loses it.
  *
+ * A broker may answer what it will not take by closing the connection. An entry that ends MAX_LOSSES of them while nothing
+ * else is on its way is left out, counted and logged: it would end every connection to come.
+ *
  * Entries with `newestOnly` are values that the next one replaces. They are kept in memory, the newest of each topic, and go
  * out after what is on disk; they are not worth a disk write each and do not outlive the process.
  */
@@ -45,11 +65,15 @@ export class Outbox implements PublishStore {
   readonly #logger: Logger
   readonly #clock: Clock
   readonly #maxNewest: number
-  readonly #newest = new Map<string, { readonly publication: Publication; readonly expiresAt: number | undefined }>()
-  #send: ((publication: Publication) => Promise<void>) | undefined
+  readonly #newest = new Map<string, Newest>()
+  #send: Send | undefined
   #replaying: Promise<void> | undefined
   #again = false
   #cancelRetry = () => {}
+  /** So many from the front were on their way together when a connection ended: they go one at a time, to find the one. */
+  #suspects = 0
+  /** Connections that ended while the first entry alone was on its way. */
+  #headLosses = 0
   #stopped = false
   #replayed = 0
   #expired = 0
@@ -83,27 +107,18 @@ export class Outbox implements PublishStore {
    *
    * @throws PUBLISH_OVERLOADED at the bound, SPOOL_FAILED when the disk refuses.
    */
-  async put(publication: Publication): Promise<void> {
+  async put(publication: Publication, returned?: Returned): Promise<void> {
     if (this.#stopped) throw new RouteMQError('SHUTTING_DOWN', 'the outbox is stopped')
     const { expiresInMs, newestOnly } = publication.options
-    const expiresAt = expiresInMs === undefined ? undefined : this.#clock.now() + expiresInMs
-    if (newestOnly === true) this.#keepNewest(publication, expiresAt)
-    else {
-      try {
-        await this.#spool.append([encodeEntry(publication, expiresAt)])
-      } catch (error) {
-        if (!(error instanceof RouteMQError) || error.code !== 'SPOOL_FULL') throw error
-        throw new RouteMQError(
-          'PUBLISH_OVERLOADED',
-          `the outbox is full: ${this.#spool.bytes} of ${this.#spool.maxBytes} bytes wait for the broker`,
-          { details: { bytes: this.#spool.bytes, maxBytes: this.#spool.maxBytes }, cause: error },
-        )
-      }
-    }
+    const acceptedAt = returned?.acceptedAt ?? this.#clock.now()
+    const expiresAt = expiresInMs === undefined ? undefined : acceptedAt + expiresInMs
+    if (newestOnly !== true) await this.#append(publication, expiresAt)
+    else if (returned !== undefined && this.#newest.has(publication.topic)) this.#superseded += 1
+    else this.#keepNewest(publication, expiresAt)
     this.#kick()
   }
 
-  online(send: (publication: Publication) => Promise<void>): void {
+  online(send: Send): void {
     this.#send = send
     this.#kick()
   }
@@ -120,11 +135,25 @@ export class Outbox implements PublishStore {
     await this.#replaying
   }
 
+  async #append(publication: Publication, expiresAt: number | undefined): Promise<void> {
+    try {
+      await this.#spool.append([encodeEntry(publication, expiresAt)])
+    } catch (error) {
+      if (!(error instanceof RouteMQError) || error.code !== 'SPOOL_FULL') throw error
+      throw new RouteMQError(
+        'PUBLISH_OVERLOADED',
+        `the outbox is full: ${this.#spool.bytes} of ${this.#spool.maxBytes} bytes wait for the broker`,
+        { details: { bytes: this.#spool.bytes, maxBytes: this.#spool.maxBytes }, cause: error },
+      )
+    }
+  }
+
   #keepNewest(publication: Publication, expiresAt: number | undefined): void {
     const { topic } = publication
     // Set again, so that the order of the topics is that of their newest values.
+    const losses = this.#newest.get(topic)?.losses ?? 0
     if (this.#newest.delete(topic)) this.#superseded += 1
-    this.#newest.set(topic, { publication, expiresAt })
+    this.#newest.set(topic, { publication, expiresAt, losses })
     if (this.#newest.size <= this.#maxNewest) return
     const oldest = this.#newest.keys().next().value!
     this.#newest.delete(oldest)
@@ -156,22 +185,39 @@ export class Outbox implements PublishStore {
   }
 
   /** False when the broker went away, or nothing could be done. */
-  async #replayBatch(send: (publication: Publication) => Promise<void>): Promise<boolean> {
-    const records = await this.#spool.peek(BATCH)
+  async #replayBatch(send: Send): Promise<boolean> {
+    const suspect = this.#suspects > 0
+    const records = await this.#spool.peek(suspect ? 1 : BATCH)
     if (records.length === 0) return true
-    const outcomes = await Promise.allSettled(records.map(({ data }) => this.#sendEntry(data, send)))
-    let done: number | undefined
-    for (const [index, outcome] of outcomes.entries()) {
-      if (outcome.status === 'rejected') break
-      done = records[index]!.position
-    }
+    const outcomes = await Promise.allSettled(records.map(({ data }) => this.#sendEntry(data, send, { suspect })))
+    const failed = outcomes.find((outcome) => outcome.status === 'rejected')
+    const done = failed === undefined ? records.length : outcomes.indexOf(failed)
     // An entry behind one that failed may have reached the broker: it goes again, in order. At least once.
-    if (done !== undefined) await this.#spool.ack(done)
-    return outcomes.every(({ status }) => status === 'fulfilled')
+    if (done > 0) await this.#remove(records[done - 1]!.position, done)
+    if (failed === undefined) return true
+    if (!(failed.reason instanceof ConnectionLost)) return false
+    if (failed.reason.inFlight > 1) this.#suspects = Math.max(this.#suspects, records.length - done)
+    else if (failed.reason.inFlight === 1) {
+      this.#suspects = Math.max(this.#suspects, 1)
+      this.#headLosses += 1
+      if (this.#headLosses >= MAX_LOSSES) {
+        const { position, data } = records[done]!
+        this.#leaveOut(decodeEntry(data)!.publication)
+        await this.#remove(position, 1)
+      }
+    }
+    return false
+  }
+
+  /** Takes away what is done with: `count` entries from the front. */
+  async #remove(position: number, count: number): Promise<void> {
+    this.#headLosses = 0
+    this.#suspects = Math.max(0, this.#suspects - count)
+    await this.#spool.ack(position)
   }
 
   /** Resolves when the entry is done with: taken by the broker, expired, or refused for good. */
-  async #sendEntry(data: Buffer, send: (publication: Publication) => Promise<void>): Promise<void> {
+  async #sendEntry(data: Buffer, send: Send, replay: Replay): Promise<void> {
     const entry = decodeEntry(data)
     if (entry === undefined) {
       this.#refused += 1
@@ -182,7 +228,7 @@ export class Outbox implements PublishStore {
       this.#expired += 1
       return
     }
-    await this.#deliver(entry.publication, send)
+    await this.#deliver(entry.publication, send, replay)
   }
 
   async #replayNewest(): Promise<boolean> {
@@ -191,8 +237,9 @@ export class Outbox implements PublishStore {
       if (entry.expiresAt !== undefined && entry.expiresAt <= this.#clock.now()) this.#expired += 1
       else {
         try {
-          await this.#deliver(entry.publication, this.#send)
-        } catch {
+          await this.#deliver(entry.publication, this.#send, { suspect: entry.losses > 0 })
+        } catch (error) {
+          this.#newestFailed(topic, error)
           return false // the link is down again; it says so, and the value stays
         }
       }
@@ -202,9 +249,24 @@ export class Outbox implements PublishStore {
     return true
   }
 
-  async #deliver(publication: Publication, send: (publication: Publication) => Promise<void>): Promise<void> {
+  #newestFailed(topic: string, error: unknown): void {
+    const entry = this.#newest.get(topic)
+    if (entry === undefined || !(error instanceof ConnectionLost) || error.inFlight !== 1) return
+    entry.losses += 1
+    if (entry.losses < MAX_LOSSES) return
+    this.#leaveOut(entry.publication)
+    this.#newest.delete(topic)
+  }
+
+  #leaveOut(publication: Publication): void {
+    const error = refusedByClosing({ publication })
+    this.#refused += 1
+    this.#logger.error({ error, code: error.code, topic: publication.topic }, 'an entry of the outbox is left out')
+  }
+
+  async #deliver(publication: Publication, send: Send, replay: Replay): Promise<void> {
     try {
-      await send(publication)
+      await send(publication, replay)
       this.#replayed += 1
     } catch (error) {
       if (isRetryable(error)) throw error

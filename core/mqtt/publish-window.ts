@@ -21,22 +21,52 @@ export interface Publication {
   readonly options: PublishOptions
 }
 
-interface Pending extends Publication {
-  readonly bytes: number
-  /** Connections that ended while it was in flight. */
-  losses: number
+/** What the outbox keeps and hands out for another try: it is never put back, because it is still there. */
+export interface Replay {
+  /** It was on its way when an earlier connection ended: nothing else is on its way with it. */
+  readonly suspect: boolean
+}
+
+/** Something newer may have been kept meanwhile. */
+export interface Returned {
+  /** Wall clock milliseconds. */
+  readonly acceptedAt: number
+}
+
+/** A publication that was accepted and has no answer. */
+export interface Unanswered extends Returned {
+  readonly publication: Publication
   readonly resolve: () => void
   readonly reject: (error: Error) => void
 }
 
+interface Pending extends Unanswered {
+  readonly bytes: number
+  readonly replay: Replay | undefined
+  /** Connections that ended while it was in flight. */
+  losses: number
+}
+
+/** The connection ended before the broker answered; `inFlight` publishes were on their way, 0 where this one still waited. */
+export class ConnectionLost extends RouteMQError {
+  readonly inFlight: number
+
+  constructor(inFlight: number) {
+    super('BROKER_UNAVAILABLE', 'the connection ended before the broker answered')
+    this.inFlight = inFlight
+  }
+}
+
 /** Losses of the connection that one publish outlives. */
-const MAX_LOSSES = 5
+export const MAX_LOSSES = 5
 /** Room for topic, packet id and properties beside the payload. */
 const PACKET_OVERHEAD = 256
 
 const QUOTA_EXCEEDED = 0x97
 const NOT_AUTHORIZED = 0x87
 const TOPIC_NAME_INVALID = 0x90
+/** What mqtt.js 5.16 calls back with as it gives a connection up, before that has closed: nobody answered. */
+const GIVEN_UP = new Set(['Connection closed', 'client disconnecting'])
 
 /**
  * Publishes of QoS 1 and 2, bounded: a window on the wire, a queue behind it, and an error when both are full. What was in
@@ -72,37 +102,54 @@ export class PublishWindow {
     this.#pump()
   }
 
-  /** The connection is gone: what was in flight waits, before everything else, for the next one. */
-  detach(): void {
+  /** Whether publishes go to a connection; false from the loss of one until the next. */
+  get attached(): boolean {
+    return this.#client !== undefined
+  }
+
+  /**
+   * The connection is gone: what was in flight waits, before everything else, for the next one. Of what the outbox keeps
+   * nothing stays here.
+   *
+   * @returns whether anything was on its way: that may be what the broker closed on.
+   */
+  detach(): boolean {
     this.#client = undefined
+    const lost = this.#inFlight.size
     const again: Pending[] = []
     for (const pending of this.#inFlight) {
       pending.losses += 1
-      // A broker answers what it will not take by closing: the same message must not end every connection to come.
-      if (pending.losses < MAX_LOSSES) again.push(pending)
-      else
-        pending.reject(
-          new RouteMQError('BROKER_UNAVAILABLE', `${pending.losses} connections ended before an answer came`),
-        )
+      if (pending.replay !== undefined) pending.reject(new ConnectionLost(lost))
+      // The same message must not end every connection to come.
+      else if (pending.losses >= MAX_LOSSES)
+        pending.reject(lost === 1 ? refusedByClosing(pending) : new ConnectionLost(lost))
+      else again.push(pending)
     }
-    this.#waiting.unshift(again)
-    for (const { bytes } of again) this.#bytes += bytes
     this.#inFlight.clear()
+    this.#bytes = 0
+    for (const pending of [...again, ...this.#waiting.clear()]) {
+      if (pending.replay !== undefined) pending.reject(new ConnectionLost(0))
+      else {
+        this.#waiting.push(pending)
+        this.#bytes += pending.bytes
+      }
+    }
     this.#cancelGrace()
-    if (this.#closed) return
+    if (this.#closed) return lost > 0
     this.#cancelGrace = this.#clock.after(this.#limits.graceMs, () => {
       this.#giveBack(new RouteMQError('BROKER_UNAVAILABLE', `the broker has been away for ${this.#limits.graceMs} ms`))
     })
+    return lost > 0
   }
 
-  /** Takes everything out that has no answer yet, for the outbox. The promises are settled by `settle`. */
-  takePending(): {
-    readonly publication: Publication
-    readonly resolve: () => void
-    readonly reject: (e: Error) => void
-  }[] {
+  /**
+   * Takes everything out that has no answer yet, in the order in which it is to be kept: oldest first, but of values that
+   * the next one replaces the newest. Whoever takes it settles it.
+   */
+  takePending(): Unanswered[] {
     this.#bytes = 0
-    return this.#waiting.clear().map((pending) => ({ publication: pending, ...pending }))
+    const values = this.#waiting.extract(({ publication }) => publication.options.newestOnly === true)
+    return [...this.#waiting.clear(), ...values.reverse()]
   }
 
   close(error: Error): void {
@@ -114,7 +161,8 @@ export class PublishWindow {
     this.#giveBack(error)
   }
 
-  publish(publication: Publication): Promise<void> {
+  publish(publication: Publication, replay?: Replay): Promise<void> {
+    if (replay !== undefined && this.#client === undefined) return Promise.reject(new ConnectionLost(0))
     const bytes = publication.payload.length
     if (this.#waiting.length >= this.#limits.waiting || this.#bytes + bytes > this.#limits.waitingBytes) {
       return Promise.reject(
@@ -124,7 +172,8 @@ export class PublishWindow {
       )
     }
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ ...publication, bytes, losses: 0, resolve, reject })
+      const acceptedAt = this.#clock.now()
+      this.#waiting.push({ publication, acceptedAt, bytes, replay, losses: 0, resolve, reject })
       this.#bytes += bytes
       this.#pump()
     })
@@ -135,22 +184,32 @@ export class PublishWindow {
     this.#bytes = 0
   }
 
+  /** A suspect is on its way, by itself. */
+  get #isAlone(): boolean {
+    return this.#inFlight.size === 1 && this.#inFlight.values().next().value!.replay?.suspect === true
+  }
+
   #pump(): void {
     while (this.#client !== undefined && this.#inFlight.size < this.#max) {
-      const pending = this.#waiting.shift()
-      if (pending === undefined) return
-      this.#bytes -= pending.bytes
-      if (pending.bytes + PACKET_OVERHEAD > this.#maxBytes) pending.reject(tooLarge(pending, this.#maxBytes))
-      else this.#send(this.#client, pending)
+      const next = this.#waiting.peek()
+      if (next === undefined) return
+      if (this.#isAlone || (next.replay?.suspect === true && this.#inFlight.size > 0)) return
+      this.#waiting.shift()
+      this.#bytes -= next.bytes
+      if (next.bytes + PACKET_OVERHEAD > this.#maxBytes) next.reject(tooLarge(next, this.#maxBytes))
+      else this.#send(this.#client, next)
     }
   }
 
   #send(client: MqttClient, pending: Pending): void {
     this.#inFlight.add(pending)
-    client.publish(pending.topic, pending.payload, wireOptions(pending.options, client), (error) => {
+    const { topic, payload, options } = pending.publication
+    client.publish(topic, payload, wireOptions(options, client), (error) => {
       // After a loss the publish is no longer in flight here: it waits for the next connection.
-      if (this.#client !== client || !this.#inFlight.delete(pending)) return
-      if (error) pending.reject(refusal(error, pending.topic))
+      if (this.#client !== client || !this.#inFlight.has(pending)) return
+      if (error && GIVEN_UP.has(error.message)) return
+      this.#inFlight.delete(pending)
+      if (error) pending.reject(refusal(error, topic))
       else pending.resolve()
       this.#pump()
     })
@@ -183,7 +242,16 @@ function refusal(error: Error & { code?: number | string }, topic: string): Rout
   })
 }
 
-function tooLarge({ topic, bytes }: { topic: string; bytes: number }, maxBytes: number): RouteMQError {
+/** A broker that speaks 3.1.1 has no other way to say that it will not take a message. */
+export function refusedByClosing({ publication: { topic, payload } }: Pick<Unanswered, 'publication'>): RouteMQError {
+  return new RouteMQError(
+    'PUBLISH_REFUSED',
+    `the broker closed ${MAX_LOSSES} connections instead of taking the message on "${topic}"`,
+    { details: { topic, bytes: payload.length, losses: MAX_LOSSES } },
+  )
+}
+
+function tooLarge({ publication: { topic }, bytes }: Pending, maxBytes: number): RouteMQError {
   return new RouteMQError('PAYLOAD_TOO_LARGE', `the broker takes packets of at most ${maxBytes} bytes`, {
     details: { topic, bytes, maxBytes },
   })

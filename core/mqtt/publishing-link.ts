@@ -9,18 +9,25 @@ import type { LinkStatus, ProtocolVersion } from './connect-options.js'
 import type { Connection } from './connection.js'
 import type { PublishOptions, ValueMessage, ValuePublisher } from './message.js'
 import { Presence } from './presence.js'
-import { type Publication, type PublishLimits, PublishWindow, wireOptions } from './publish-window.js'
-import { topicProblem } from './topic.js'
+import { checkPublish, checkTopic } from './publish-check.js'
+import {
+  type Publication,
+  type PublishLimits,
+  PublishWindow,
+  type Replay,
+  type Returned,
+  wireOptions,
+} from './publish-window.js'
 import { valueFrames } from './value-frames.js'
 
 /** Where publishes of QoS 1 and 2 go while the broker is away; see `Outbox`. */
 export interface PublishStore {
   /** Resolves when the entry is durable; rejects with PUBLISH_OVERLOADED at its bound. */
-  put(publication: Publication): Promise<void>
+  put(publication: Publication, returned?: Returned): Promise<void>
   /** Entries that wait; while there are some, new publishes queue behind them to stay in order. */
   readonly size: number
   /** The broker is there: hands entries to `send` in order, each removed when `send` resolves. */
-  online(send: (publication: Publication) => Promise<void>): void
+  online(send: (publication: Publication, replay: Replay) => Promise<void>): void
   offline(): void
 }
 
@@ -149,17 +156,16 @@ export class PublishingLink implements ValuePublisher {
   }
 
   async publish(topic: string, payload: Buffer | string, options: PublishOptions = {}): Promise<void> {
-    checkTopic(topic)
+    checkPublish(topic, payload, this.#options.config.maxPacketBytes)
     // What was published before goes before.
     if (this.#values.length > 0) this.#sendValues()
     if (this.#stopping !== undefined) throw new RouteMQError('SHUTTING_DOWN', 'the publishing link is stopped')
     if (options.qos === 0) return this.#publishQos0({ topic, payload, options })
     const publication = { topic, payload, options }
     const { outbox } = this.#options
-    if (outbox !== undefined && (this.#link.connection === undefined || outbox.size > 0)) {
-      return outbox.put(publication)
-    }
-    if (this.#link.connection === undefined) throw this.#unavailable()
+    // Until the window has given back what was on its way, nothing newer may be kept before that.
+    if (outbox !== undefined && (!this.#window.attached || outbox.size > 0)) return outbox.put(publication)
+    if (!this.#window.attached) throw this.#unavailable()
     return this.#send(publication)
   }
 
@@ -174,12 +180,16 @@ export class PublishingLink implements ValuePublisher {
   /**
    * Publishes a request and resolves with the decoded answer.
    *
-   * @throws CALL_TIMEOUT, BROKER_UNAVAILABLE, or the error that the other side answered with.
+   * @throws CALL_TIMEOUT, BROKER_UNAVAILABLE, PAYLOAD_TOO_LARGE, TOPIC_INVALID, or the error that the other side answered with.
    */
-  call(topic: string, payload: unknown, options: CallOptions = {}): Promise<unknown> {
-    return this.#calls.call(topic, payload, options, (publication) =>
-      publication.options.qos === 0 ? this.#publishQos0(publication) : this.#send(publication),
-    )
+  async call(topic: string, payload: unknown, options: CallOptions = {}): Promise<unknown> {
+    checkTopic(topic)
+    // There the answer is listened for.
+    if (this.#link.protocol === 4) checkTopic(`${topic}/response`)
+    return this.#calls.call(topic, payload, options, async (publication) => {
+      checkPublish(topic, publication.payload, this.#options.config.maxPacketBytes)
+      return publication.options.qos === 0 ? this.#publishQos0(publication) : this.#send(publication)
+    })
   }
 
   #start(limitMs: number, keepTrying: boolean): Promise<void> {
@@ -241,7 +251,7 @@ export class PublishingLink implements ValuePublisher {
     this.#presence?.attach(connection.client)
     this.#window.attach(connection.client, connection.server)
     if (status !== undefined) await this.#sayStatus(connection, status.online)
-    outbox?.online((publication) => this.#send(publication))
+    outbox?.online((publication, replay) => this.#send(publication, replay))
   }
 
   /** Straight to the wire: a status is never repeated on a later connection. A refusal is reported, not fatal. */
@@ -259,21 +269,21 @@ export class PublishingLink implements ValuePublisher {
     const { outbox, logger } = this.#options
     outbox?.offline()
     this.#calls.detach()
-    this.#window.detach()
+    if (this.#window.detach()) this.#link.lossIsExplained()
     for (const resolve of this.#draining) resolve()
     this.#draining.clear()
     if (outbox === undefined) return
-    for (const { publication, resolve, reject } of this.#window.takePending()) {
-      outbox.put(publication).then(resolve, (error: Error) => {
+    for (const { publication, acceptedAt, resolve, reject } of this.#window.takePending()) {
+      outbox.put(publication, { acceptedAt }).then(resolve, (error: Error) => {
         logger.warn({ error, topic: publication.topic }, 'a publish that was on its way could not be kept')
         reject(error)
       })
     }
   }
 
-  #send(publication: Publication): Promise<void> {
+  #send(publication: Publication, replay?: Replay): Promise<void> {
     this.#published += 1
-    return this.#window.publish(publication)
+    return this.#window.publish(publication, replay)
   }
 
   async #publishQos0({ topic, payload, options }: Publication): Promise<void> {
@@ -318,11 +328,4 @@ export class PublishingLink implements ValuePublisher {
       cause === undefined ? {} : { cause },
     )
   }
-}
-
-/** @throws TOPIC_INVALID */
-function checkTopic(topic: string): void {
-  const problem = topicProblem(topic)
-  if (problem === undefined) return
-  throw new RouteMQError('TOPIC_INVALID', `cannot publish on "${topic}": ${problem}`, { details: { topic } })
 }

@@ -25,15 +25,20 @@ export class TakeoverWatch {
     this.#since = clock.monotonic()
   }
 
-  /** Judges a loss; the error to stop with, or undefined. */
-  lost(closing: Closing, upMs: number, clientId: string): RouteMQError | undefined {
+  /** Judges a loss; the error to stop with, or undefined. `explained`: something else may have brought it about. */
+  lost(closing: Closing, upMs: number, clientId: string, explained = false): RouteMQError | undefined {
     if (closing.kind === 'taken-over') return this.#inUse(clientId, 'another client took the session over')
-    const kicked = closing.kind === 'lost' && closing.error === undefined && upMs < QUICK_MS
+    const kicked = !explained && closing.kind === 'lost' && closing.error === undefined && upMs < QUICK_MS
     if (kicked) this.#kicks += 1
     else if (upMs >= LASTING_MS || closing.kind === 'ended' || closing.error !== undefined) this.#kicks = 0
     const resident = this.#clock.monotonic() - this.#since >= RESIDENT_AFTER_MS
     if (this.#kicks < (resident ? RESIDENT_KICKS : NEWCOMER_KICKS)) return undefined
     return this.#inUse(clientId, `the broker closed ${this.#kicks} connections in a row right after they were made`)
+  }
+
+  /** Nobody could connect: the broker itself goes and comes, which ends connections too. */
+  unreachable(): void {
+    this.#kicks = 0
   }
 
   #inUse(clientId: string, what: string): RouteMQError {

@@ -2,6 +2,8 @@
 
 /** Longest topic or filter in bytes of UTF-8 (5.0, 1.5.4). */
 const MAX_TOPIC_BYTES = 65_535
+/** Brokers have a bound of their own (mosquitto: 200) and answer what is deeper by closing the connection. */
+const MAX_LEVELS = 200
 
 /** What is wrong with a topic name to publish on, or undefined when nothing is. */
 export function topicProblem(topic: string): string | undefined {
@@ -30,7 +32,14 @@ function commonProblem(text: string): string | undefined {
   if (text.length === 0) return 'it is empty'
   if (text.includes('\0')) return 'it holds a NUL character'
   if (Buffer.byteLength(text) > MAX_TOPIC_BYTES) return `it is longer than ${MAX_TOPIC_BYTES} bytes`
-  return undefined
+  return hasMoreLevels(text) ? `it has more than ${MAX_LEVELS} levels` : undefined
+}
+
+function hasMoreLevels(text: string): boolean {
+  if (text.length < MAX_LEVELS) return false
+  let levels = 1
+  for (let at = text.indexOf('/'); at >= 0; at = text.indexOf('/', at + 1)) levels += 1
+  return levels > MAX_LEVELS
 }
 
 /** `$share/<group>/<filter>` taken apart; undefined for a plain filter or a malformed share. */

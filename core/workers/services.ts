@@ -1,7 +1,7 @@
 import type { DeathWatch } from '../delivery/death-book.js'
 import type { DeliveryStore, ParkedHead } from '../delivery/delivery-store.js'
 import type { FieldPort, FieldRequest } from '../modbus/field.js'
-import type { Publication } from '../mqtt/publish-window.js'
+import type { Publication, Returned } from '../mqtt/publish-window.js'
 import type { PublishStore } from '../mqtt/publishing-link.js'
 import { RouteMQError } from '../support/errors.js'
 import type { ServiceMethod } from './protocol.js'
@@ -22,7 +22,12 @@ export type Caller = (method: ServiceMethod, args: readonly unknown[], signal?: 
 
 /** The outbox as a worker's link sees it: the gateway keeps and sends, so there is nothing to hand back here. */
 export function remoteOutbox(services: GatewayServices): PublishStore {
-  return { put: (publication) => services.outbox.put(publication), size: 0, online: () => {}, offline: () => {} }
+  return {
+    put: (publication, returned) => services.outbox.put(publication, returned),
+    size: 0,
+    online: () => {},
+    offline: () => {},
+  }
 }
 
 /** The worker's side: each method becomes one call. */
@@ -43,7 +48,9 @@ export function remoteServices(call: Caller, options: { readonly durableStore: b
       release: (key) => invoke('store.release', [key]),
     },
     // By name: a publication on its way carries functions, and those cannot cross.
-    outbox: { put: ({ topic, payload, options }) => invoke('outbox.put', [{ topic, payload, options }]) },
+    outbox: {
+      put: ({ topic, payload, options }, returned) => invoke('outbox.put', [{ topic, payload, options }, returned]),
+    },
     watch: {
       begin: (id, alone) => invoke('watch.begin', [id, alone]),
       end: (id) => invoke('watch.end', [id]),
@@ -88,7 +95,7 @@ export async function dispatchCall(
     case 'takeOver':
       return services.takeOver(first as readonly string[])
     case 'outbox.put':
-      return outbox.put(first as Publication)
+      return outbox.put(first as Publication, second as Returned | undefined)
     default:
       method satisfies never
       throw new RouteMQError('INTERNAL', `unknown gateway method ${String(method)}`)

@@ -10,6 +10,7 @@ import { DeliveryEngine, type DeliveryEngineOptions } from '../../../core/delive
 import { MemoryStore } from '../../../core/delivery/memory-store.js'
 import type { FieldPort, FieldRequest, FieldResponse } from '../../../core/modbus/field.js'
 import type { InboundMessage, MessageProperties, PublishOptions } from '../../../core/mqtt/message.js'
+import { checkPublish } from '../../../core/mqtt/publish-check.js'
 import { silentLogger } from '../../../core/observability/logger.js'
 import { commitRouters } from '../../../core/router/commit.js'
 import type { MiddlewareFactory } from '../../../core/router/context.js'
@@ -21,11 +22,14 @@ export class Outgoing {
   readonly sent: { topic: string; payload: Buffer; options: PublishOptions | undefined }[] = []
   fail: ((topic: string) => Error | undefined) | undefined
   gate: Promise<void> | undefined
+  /** Payloads over this are refused as a link does. */
+  tooLarge = Number.POSITIVE_INFINITY
 
   async publish(topic: string, payload: Buffer | string, options?: PublishOptions): Promise<void> {
     await this.gate
     const error = this.fail?.(topic)
     if (error !== undefined) throw error
+    checkPublish(topic, payload, this.tooLarge)
     this.sent.push({ topic, payload: Buffer.from(payload), options })
   }
 

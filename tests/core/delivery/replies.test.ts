@@ -172,6 +172,16 @@ test('what cannot be encoded is a failure of the handler, not of the process', a
   assert.equal(answer!.error.code, 'HANDLER_FAILED')
 })
 
+test('whoever asked for what is too large to send is told so', async () => {
+  const { send, outgoing, engine } = bench((router) => router.on('a/b', () => ({ text: 'x'.repeat(2_000) })))
+  outgoing.tooLarge = 1_000
+  await send('a/b', { request_id: 'r' })
+  const [answer] = outgoing.on('a/b/response') as { request_id: string; error: { code: string } }[]
+  assert.deepEqual([answer!.request_id, answer!.error.code], ['r', 'PAYLOAD_TOO_LARGE'])
+  assert.equal(engine.stats().replied, 1)
+  assert.equal(engine.stats().reply_failed, 0)
+})
+
 test('refused response topics are logged now and then, however many there are', async () => {
   const warnings: object[] = []
   const logger = { ...silentLogger, warn: (facts: object) => void warnings.push(facts) }

@@ -10,7 +10,7 @@ import type { Publication } from '../../../core/mqtt/publish-window.js'
 import { silentLogger } from '../../../core/observability/logger.js'
 import { Spool } from '../../../core/spool/spool.js'
 import { RouteMQError } from '../../../core/support/errors.js'
-import { cleanUp, eventually, startProxy, testLane, testLink, unique } from './kit.js'
+import { cleanUp, eventually, needsMosquitto, startMosquitto, startProxy, testLane, testLink, unique } from './kit.js'
 
 const folder = await mkdtemp(join(tmpdir(), 'routemq-outbox-'))
 after(() => rm(folder, { recursive: true, force: true }))
@@ -205,6 +205,137 @@ test('with a link: publishes made before, during and after an outage all arrive 
     Array.from({ length: 320 }, (_, i) => String(i)),
     'first copies are in order',
   )
+  await lane.stop()
+  await link.stop()
+  await close()
+  await proxy.close()
+  await broker.close()
+})
+
+for (const [what, closing, settings] of [
+  ['larger than it takes', Buffer.alloc(20_000), ['max_packet_size 10000']],
+  ['deeper than it takes', 'x', []],
+] as const) {
+  test(`what the broker closes on, ${what}, is left out: everything else arrives, and the link goes on`, async (t) => {
+    if (!needsMosquitto(t)) return
+    const broker = await startMosquitto(settings)
+    const { outbox, close, dir } = await openOutbox()
+    const topic = unique('t')
+    const { lane, texts } = testLane(broker.url, [`${topic}/#`], { protocol: 4 })
+    await lane.start()
+    const deep = `${topic}${'/x'.repeat(300)}`
+    // Past the checks of the link, which would not let it in.
+    for (let i = 0; i < 3; i += 1) {
+      await outbox.put(publication(`${topic}/a`, `before ${i}`))
+      await outbox.put(publication(typeof closing === 'string' ? deep : `${topic}/a`, closing.toString()))
+      await outbox.put(publication(`${topic}/v`, closing.toString(), { newestOnly: true }))
+    }
+    await outbox.put(publication(`${topic}/a`, 'behind'))
+    const link = await testLink(broker.url, { protocol: 4, outbox })
+    await eventually(() => outbox.size === 0, 'an empty outbox', 60_000)
+    const isLarge = typeof closing !== 'string'
+    await link.publish(`${topic}/a`, 'after')
+    await eventually(() => texts().includes('after'), 'what was published afterwards')
+    assert.deepEqual(
+      [...new Set(texts())].filter((text) => text !== 'x'),
+      ['before 0', 'before 1', 'before 2', 'behind', 'after'],
+    )
+    assert.equal(outbox.stats().refused, isLarge ? 4 : 3)
+    assert.equal(link.state.name, 'connected')
+    await lane.stop()
+    await link.stop()
+    await close()
+    const again = await openOutbox(dir)
+    assert.equal(again.outbox.size, 0, 'nothing of it is left for the next start')
+    await again.close()
+    await broker.stop()
+  })
+}
+
+test('a publish that the broker closes on while the link is up ends in the outbox, and is left out there', async (t) => {
+  if (!needsMosquitto(t)) return
+  const broker = await startMosquitto(['max_packet_size 10000'])
+  const { outbox, close } = await openOutbox()
+  const topic = unique('t')
+  const { lane, texts } = testLane(broker.url, [`${topic}/#`], { protocol: 4 })
+  await lane.start()
+  const link = await testLink(broker.url, { protocol: 4, outbox })
+  await link.publish(`${topic}/a`, Buffer.alloc(20_000))
+  await Promise.all(Array.from({ length: 50 }, (_, i) => link.publish(`${topic}/a`, String(i))))
+  await eventually(() => outbox.size === 0 && texts().includes('49'), 'all that can arrive', 60_000)
+  assert.deepEqual(
+    [...new Set(texts())],
+    Array.from({ length: 50 }, (_, i) => String(i)),
+  )
+  assert.equal(outbox.stats().refused, 1)
+  await lane.stop()
+  await link.stop()
+  await close()
+  await broker.stop()
+})
+
+test('an entry whose connection ended keeps its place and its time', async () => {
+  let now = 1_000_000
+  const spool = await Spool.open({ dir: join(folder, unique('spool')), maxBytes: 100_000 })
+  const clock = { now: () => now, monotonic: () => performance.now(), after: () => () => {} }
+  const outbox = new Outbox({ spool, logger: silentLogger, clock })
+  const broker = await startEmbeddedBroker({ port: 0, mayMove: false, logger: silentLogger })
+  const proxy = await startProxy(broker.port)
+  const topic = unique('t')
+  const { lane, texts } = testLane(broker.url, [`${topic}/#`])
+  await lane.start()
+  await outbox.put(publication(`${topic}/response`, 'reply', { expiresInMs: 5_000 }))
+  await outbox.put(publication(`${topic}/a`, 'first'))
+  const size = outbox.size
+  proxy.mute(true)
+  const link = await testLink(proxy.url, { outbox })
+  await eventually(() => texts().length >= 2, 'both, whose answers are lost')
+  await outbox.put(publication(`${topic}/a`, 'second'))
+  assert.equal(outbox.size, size + 1, 'nothing was put a second time')
+  now += 6_000
+  proxy.mute(false)
+  proxy.cut()
+  await eventually(() => outbox.size === 0, 'an empty outbox')
+  await eventually(() => texts().includes('second'), 'the second')
+  assert.deepEqual(texts(), ['reply', 'first', 'first', 'second'], 'too late, the reply does not go out again')
+  assert.equal(outbox.stats().expired, 1)
+  await lane.stop()
+  await link.stop()
+  await outbox.stop()
+  await spool.close()
+  await proxy.close()
+  await broker.close()
+})
+
+test('a value that comes back from a lost connection never replaces a newer one', async () => {
+  const { outbox, close } = await openOutbox()
+  const value = (payload: string) => publication('a/v', payload, { newestOnly: true })
+  await outbox.put(value('2'))
+  await outbox.put(value('1'), { acceptedAt: Date.now() })
+  const sent: string[] = []
+  outbox.online(async ({ payload }) => void sent.push(payload.toString()))
+  await eventually(() => outbox.size === 0, 'an empty outbox')
+  assert.deepEqual(sent, ['2'])
+  await close()
+})
+
+test('of several values on their way when the connection ends the newest is kept', async () => {
+  const broker = await startEmbeddedBroker({ port: 0, mayMove: false, logger: silentLogger })
+  const proxy = await startProxy(broker.port)
+  const { outbox, close } = await openOutbox()
+  proxy.mute(true)
+  const topic = unique('t')
+  const { lane, texts } = testLane(broker.url, [`${topic}/#`])
+  await lane.start()
+  const link = await testLink(proxy.url, { outbox })
+  const publishes = ['1', '2', '3'].map((text) => link.publish(`${topic}/v`, text, { newestOnly: true }))
+  await eventually(() => texts().length === 3, 'all three, whose answers are lost')
+  proxy.mute(false)
+  proxy.cut()
+  await Promise.all(publishes)
+  await eventually(() => texts().length === 4, 'one of them again')
+  assert.deepEqual(texts(), ['1', '2', '3', '3'])
+  await eventually(() => outbox.size === 0, 'an empty outbox')
   await lane.stop()
   await link.stop()
   await close()

@@ -190,6 +190,25 @@ function publisherContract({ name, protocol, mosquitto, start }: Target): void {
       assert.equal(asked[0]!.properties.responseTopic !== undefined, link.protocol === 5)
     })
 
+    test('what is larger or deeper than any broker need take is refused, and the connection stays', async () => {
+      const link = await testLink(broker.url, { protocol, config: mqttConfig({ protocol, maxPacketBytes: 1_000 }) })
+      const tooLarge = [Buffer.alloc(1_001), 'x'.repeat(1_001), 'ü'.repeat(501)]
+      for (const payload of tooLarge) {
+        for (const qos of [0, 1] as const) {
+          await assert.rejects(link.publish('x/y', payload, { qos }), withCode('PAYLOAD_TOO_LARGE'))
+        }
+      }
+      await assert.rejects(link.call('x/y', { text: 'x'.repeat(1_001) }), withCode('PAYLOAD_TOO_LARGE'))
+      const deepest = Array.from({ length: 200 }, () => 'x').join('/')
+      await assert.rejects(link.publish(`${deepest}/x`, 'x'), withCode('TOPIC_INVALID'))
+      await assert.rejects(link.call(`${deepest}/x`, {}), withCode('TOPIC_INVALID'))
+      const since = link.state
+      // The embedded broker takes half as many.
+      await link.publish(mosquitto ? deepest : deepest.slice(0, 199), Buffer.alloc(1_000))
+      await link.publish('x/y', 'ü'.repeat(500))
+      assert.equal(link.state, since, 'still the same connection')
+    })
+
     test('starting twice is starting once, and so is stopping', async () => {
       const link = await testLink(broker.url, { protocol })
       await Promise.all([link.start(), link.start()])
@@ -233,7 +252,7 @@ test('what the broker says it will not take is refused, and the connection stays
   await link.stop()
   // 3.1.1 cannot say so: the broker closes. One publish ends a bounded number of connections.
   const old = await testLink(broker.url, { protocol: 4 })
-  await assert.rejects(old.publish('x/y', Buffer.alloc(20_000)), withCode('BROKER_UNAVAILABLE'))
+  await assert.rejects(old.publish('x/y', Buffer.alloc(20_000)), withCode('PUBLISH_REFUSED'))
   await eventually(() => old.state.name === 'connected', 'the link to work again')
   await old.publish('x/y', Buffer.alloc(5_000))
   await old.stop()

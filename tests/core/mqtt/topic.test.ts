@@ -85,3 +85,13 @@ test('shares are taken apart', () => {
   for (const filter of ['a/b', '$share/g', '$share//a', '$share/+/a', '$share/g/'])
     assert.equal(parseShare(filter), undefined, filter)
 })
+
+test('a topic or filter has at most 200 levels: brokers answer deeper ones by closing', () => {
+  const deep = (levels: number) => Array.from({ length: levels }, () => 'x').join('/')
+  for (const problem of [topicProblem, filterProblem]) {
+    assert.equal(problem(deep(200)), undefined)
+    assert.equal(problem('/'.repeat(199)), undefined)
+    assert.match(problem(deep(201)) ?? '', /200 levels/)
+    assert.match(problem('/'.repeat(200)) ?? '', /200 levels/)
+  }
+})
