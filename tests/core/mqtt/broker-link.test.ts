@@ -267,6 +267,41 @@ for (const protocol of [5, 4] as const) {
   })
 }
 
+test('a broker that crashes again and again is no other user of the client id: the link goes on (MQTT 3.1.1)', async () => {
+  let crashes = 0
+  let away = false
+  const server = createServer((socket) => {
+    socket.on('error', () => {})
+    socket.once('data', () => {
+      if (away) {
+        away = false
+        return socket.destroy()
+      }
+      socket.write(Buffer.from([0x20, 2, 0, 0]))
+      if (crashes === 6) return
+      // A clean end, as a process that dies leaves it; nobody is there for the next attempt.
+      crashes += 1
+      away = true
+      socket.end()
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const fatal: string[] = []
+  const link = await testLink(`mqtt://127.0.0.1:${(server.address() as AddressInfo).port}`, {
+    protocol: 4,
+    onFatal: (error) => fatal.push(error.code),
+  })
+  await eventually(
+    () => fatal.length > 0 || (crashes === 6 && !away && link.state.name === 'connected'),
+    () => `six crashes and a connection, not ${crashes} and ${link.state.name}`,
+    60_000,
+  )
+  assert.deepEqual(fatal, [])
+  assert.equal(link.state.name, 'connected')
+  await cleanUp()
+  server.close()
+})
+
 test('a refused subscription names the filter and stops the start', async (t) => {
   if (!needsMosquitto(t)) return
   const folder = await mkdtemp(join(tmpdir(), 'routemq-acl-'))
