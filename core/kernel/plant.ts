@@ -1,4 +1,3 @@
-import { isDeepStrictEqual } from 'node:util'
 import type { AuditInput } from '../database/repositories/log-repositories.js'
 import type { DeviceService, TargetService } from '../http/services.js'
 import { deviceView } from '../http/views.js'
@@ -8,12 +7,14 @@ import { checkBusConflict } from '../modbus/endpoint.js'
 import type { Actor } from '../modbus/field.js'
 import { type DeviceProfile, expandProfile } from '../modbus/profile.js'
 import { normalizeTarget, updateTarget } from '../modbus/target-schema.js'
+import { checkWatches, unreadWatches } from '../modbus/watched-points.js'
 import type { Logger } from '../observability/logger.js'
 import { redactRecord } from '../observability/redact.js'
 import type { Clock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
 import { OneAtATime } from '../support/one-at-a-time.js'
 import type { PlantDefinition } from './create-app.js'
+import { changedFields, difference, settable } from './record-changes.js'
 
 /** The tables that the plant lives in; the database implements it. */
 export interface PlantTables {
@@ -70,6 +71,8 @@ export class Plant {
   #revision: string | undefined
   #source: 'file' | 'database' = 'file'
   #cancelWatch: (() => void) | undefined
+  /** What was said of targets in force, so that it is said once. */
+  #said: ReadonlySet<string> = new Set()
   #stopped = false
   /** Reads and changes: a list that was read before a change must not come into force after it. */
   readonly #turns = new OneAtATime()
@@ -202,7 +205,24 @@ export class Plant {
     this.#kept = devices
     this.#devices = devices.map(relocate)
     this.#targets = targets
+    this.#warn()
     apply(this.#devices, this.#targets)
+  }
+
+  /** A point may go after a target that watches it came, and rows are edited by hand: they stay in force, but not unsaid. */
+  #warn(): void {
+    const devices = new Map(this.#devices.map((device) => [device.device_id, device]))
+    const said = new Set<string>()
+    for (const target of this.#targets) {
+      const device = devices.get(target.device_id)
+      if (device === undefined || !target.is_active) continue
+      for (const { field, message } of unreadWatches(target, device)) {
+        const sentence = `polling target ${target.id} watches what it does not read, so that never fires: ${field}: ${message}`
+        if (!this.#said.has(sentence)) this.#options.logger.warn({ target: target.id, field }, sentence)
+        said.add(sentence)
+      }
+    }
+    this.#said = said
   }
 
   /** A row edited by hand may be wrong; it is left out and named, its neighbours work. */
@@ -277,8 +297,11 @@ export class Plant {
     const { before, changed } = await this.#change(async ({ targets }) => {
       const before = this.#target(id)
       const changed = change(before)
-      this.#device(changed.device_id)
-      if (changed.is_active) this.#options.checkLoad?.(changed, { force })
+      const device = this.#device(changed.device_id)
+      if (changed.is_active) {
+        checkWatches(changed, device)
+        this.#options.checkLoad?.(changed, { force })
+      }
       const patch = changedFields(settable(before), settable(changed))
       if (Object.keys(patch).length > 0) await targets.update(id, patch)
       return { before, changed }
@@ -350,8 +373,11 @@ export class Plant {
         const record = normalizeTarget(input, 0, clock.now())
         const { id: _, ...fresh } = settable(record)
         const { id } = await this.#change(async ({ targets }) => {
-          this.#device(record.device_id)
-          if (record.is_active) checkLoad?.(record, { force: options?.force ?? false })
+          const device = this.#device(record.device_id)
+          if (record.is_active) {
+            checkWatches(record, device)
+            checkLoad?.(record, { force: options?.force ?? false })
+          }
           return targets.insert(fresh)
         })
         const { device_id } = record
@@ -383,25 +409,4 @@ export class Plant {
 function unreadable(cause?: unknown): RouteMQError {
   const message = 'devices could not be read from the database; the known ones stay in force'
   return new RouteMQError('DATABASE_UNAVAILABLE', message, { cause })
-}
-
-/** What of a record is to be stored: the rest may be changed by others meanwhile. */
-function changedFields<T extends object>(before: T, after: T): Partial<T> {
-  const changed = Object.entries(after).filter(([field, value]) => !isDeepStrictEqual(before[field as keyof T], value))
-  return Object.fromEntries(changed) as Partial<T>
-}
-
-/** The fields that a change touched, before and after; never the private key of a TLS device. */
-function difference<T extends object>(before: T, after: T, view: (record: T) => T = (record) => record) {
-  const changed = (Object.keys(after) as (keyof T & string)[]).filter(
-    (field) => field !== 'updated_at' && JSON.stringify(before[field]) !== JSON.stringify(after[field]),
-  )
-  const only = (record: T) => redactRecord(Object.fromEntries(changed.map((field) => [field, record[field]])))
-  return { before: only(view(before)), after: only(view(after)) }
-}
-
-/** A record without the times that the table keeps itself. */
-function settable<T extends { readonly created_at: string; readonly updated_at: string }>(record: T) {
-  const { created_at: _, updated_at: __, ...rest } = record
-  return rest
 }

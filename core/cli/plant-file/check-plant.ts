@@ -70,6 +70,7 @@ export function planImport(
   const create: DeviceInput[] = []
   const update: { device_id: string; changes: Partial<DeviceInput> }[] = []
   const after = new Map(before)
+  const failed = new Set<string>()
   for (const [id, { line, fields, points }] of drafts) {
     const given = {
       ...fields,
@@ -86,6 +87,7 @@ export function planImport(
       else update.push({ device_id: id, changes: asKept(changes, record) })
     } catch (error) {
       if (!(error instanceof RouteMQError)) throw error
+      failed.add(id)
       const named = error.details?.fields as readonly FieldMistake[] | undefined
       // Mistakes of points were told with the point's own line.
       const own = named?.filter(({ field }) => !field.startsWith('points.'))
@@ -93,7 +95,9 @@ export function planImport(
       else for (const { field, message } of own) mistakes.push({ line, message: `${field}: ${message}` })
     }
   }
-  const devices = new Set([...after.keys(), ...drafts.keys()])
+  const ids = new Set([...after.keys(), ...drafts.keys()])
+  // Of a device with mistakes of its own there is no record to check targets against.
+  const devices = new Map([...ids].map((id) => [id, failed.has(id) ? undefined : after.get(id)]))
   const targetPlan = planTargets(file.targets, targets, devices, mistakes)
   return { create, update, targets: targetPlan, mistakes: mistakes.sort((a, b) => a.line - b.line) }
 }

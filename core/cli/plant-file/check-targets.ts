@@ -1,7 +1,8 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { TargetInput, TargetRecord } from '../../modbus/device-record.js'
+import type { DeviceRecord, TargetInput, TargetRecord } from '../../modbus/device-record.js'
 import type { FieldMistake } from '../../modbus/device-schema.js'
 import { normalizeTarget, updateTarget } from '../../modbus/target-schema.js'
+import { checkWatches } from '../../modbus/watched-points.js'
 import { RouteMQError } from '../../support/errors.js'
 import type { LineMistake, TargetEntry } from './plant-file.js'
 
@@ -18,7 +19,7 @@ export interface TargetPlan {
 export function planTargets(
   entries: readonly TargetEntry[],
   known: readonly TargetRecord[],
-  devices: ReadonlySet<string>,
+  devices: ReadonlyMap<string, DeviceRecord | undefined>,
   mistakes: LineMistake[],
 ): TargetPlan {
   const create: { line: number; input: TargetInput }[] = []
@@ -42,10 +43,14 @@ export function planTargets(
       }
       lines.set(place, [...(lines.get(place) ?? []), entry])
       const old = waiting.get(place)?.shift()
-      if (old === undefined) create.push({ line, input: fields as unknown as TargetInput })
-      else {
+      const device = devices.get(record.device_id)
+      if (old === undefined) {
+        if (device !== undefined && record.is_active) checkWatches(record, device)
+        create.push({ line, input: fields as unknown as TargetInput })
+      } else {
         const { device_id: _, ...changes } = fields as Partial<TargetInput>
-        updateTarget(old, changes)
+        const changed = updateTarget(old, changes)
+        if (device !== undefined && changed.is_active) checkWatches(changed, device)
         update.push({ line, id: old.id, changes })
       }
     } catch (error) {

@@ -78,3 +78,15 @@ test('five digits are no holding register of six: they are not taken for a coil'
   assert.deepEqual(pduAddress('1', 'modicon6'), { address: 0, register_type: 'coil' })
   assert.deepEqual(pduAddress('20001', 'modicon6'), { address: 20_000, register_type: 'coil' })
 })
+
+test('a target of a file that watches a point it does not read is told by its line', () => {
+  const yaml = (second: string) => `devices:
+- { device_id: a, host: h, port: 1, points: [{ name: p, address: 0 }, { name: q, address: 5 }] }
+targets:
+- { device_id: a, address: 0, publish: trigger, options: { trigger: { point: p } } }
+- { device_id: a, address: 0, publish: trigger, options: { trigger: { point: ${second} } } }
+`
+  const said = (second: string) => sentences(planImport(readYaml(yaml(second), 'pdu'), NOTHING, new Map()))
+  assert.deepEqual(said('q'), ['5 options.trigger: point "q" must lie inside the block of the target'])
+  assert.deepEqual(said('r'), ['5 options.trigger: device a has no point "r"'])
+})

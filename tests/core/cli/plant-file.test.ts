@@ -12,8 +12,10 @@ import {
 } from '../../../core/cli/plant-file/write-plant.js'
 import { normalizeDevice } from '../../../core/modbus/device-schema.js'
 import { POINT_TYPES, type PointDefinition } from '../../../core/modbus/point.js'
+import { DevicePoints } from '../../../core/modbus/points.js'
 import { normalizeTarget } from '../../../core/modbus/target-schema.js'
 
+const ALL = { address: 0, count: 65_536 }
 const NOTHING: Plant = { devices: [], targets: [] }
 /** Names and texts that files like to mangle. */
 const TEXTS = [
@@ -108,19 +110,23 @@ function randomPlant(seed: number): Plant {
     )
   })
   const targets = Array.from({ length: below(8) }, (_, id) => {
-    const register_type = pick(['holding', 'input', 'coil', 'discrete'] as const)
-    const address = below(65_000)
+    const device = pick(devices)
+    // An event names a point inside the block.
+    const point = below(2) === 0 ? new DevicePoints(device).inside({ ...ALL, register_type: 'holding' })[0] : undefined
+    const register_type = point === undefined ? pick(['holding', 'input', 'coil', 'discrete'] as const) : 'holding'
+    const address = point?.address ?? below(65_000)
+    const events = point === undefined ? [{ address }] : [{ point: point.name }]
     const mode = pick([
       { publish: 'always' as const },
       { publish: 'deadband' as const, options: { deadband: 0.25, retain: true } },
-      { publish: 'trigger' as const, options: { trigger: { address }, events: [{ point: pick(TEXTS) }] } },
+      { publish: 'trigger' as const, options: { trigger: { address }, events } },
     ])
     return normalizeTarget(
       {
-        device_id: pick(devices).device_id,
+        device_id: device.device_id,
         register_type,
         address,
-        count: 1 + below(120),
+        count: (point?.words ?? 1) + below(100),
         ...maybe({ description: pick(TEXTS) }),
         ...maybe({ interval_ms: 100 }),
         is_active: below(3) > 0,

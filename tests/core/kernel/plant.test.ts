@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { PlantTables } from '../../../core/kernel/plant.js'
+import { silentLogger } from '../../../core/observability/logger.js'
+import type { RouteMQError } from '../../../core/support/errors.js'
 import { FakeClock } from '../../../core/testing/fake-clock.js'
 import { ACTOR, memoryTables, plantOf } from './plant-kit.js'
 
@@ -112,4 +114,65 @@ test('a change is refused where what is stored cannot be read before it', async 
   tables = { ...kept, revision: { current: () => Promise.reject(new Error('the connection was lost')) } }
   await assert.rejects(plant.devices.update('a', { timeout: 5 }, ACTOR), { code: 'DATABASE_UNAVAILABLE' })
   assert.deepEqual(kept.patches, [])
+})
+
+test('a target that watches a point it does not read is refused, and the field is named', async (t) => {
+  const tables = memoryTables()
+  const plant = plantOf({ tables: () => tables })
+  t.after(() => plant.stop())
+  await plant.start()
+  const points = [
+    { name: 'inside', address: 1 },
+    { name: 'half', address: 1, type: 'uint32' as const },
+    { name: 'outside', address: 9 },
+    { name: 'other', address: 0, register_type: 'input' as const },
+    { name: 'written', address: 0, access: 'w' as const },
+  ]
+  await plant.devices.create({ device_id: 'a', host: 'h', port: 1, points }, ACTOR)
+  const target = { device_id: 'a', address: 0, count: 2, publish: 'trigger' as const }
+  const { id } = await plant.targets.create({ ...target, options: { trigger: { point: 'inside' } } }, ACTOR)
+  const wrong = ['half', 'outside', 'other', 'written', 'nothing']
+  const options = { trigger: { point: 'nothing' }, events: [{ point: 'inside' }, ...wrong.map((point) => ({ point }))] }
+  const refusal = (error: RouteMQError) => {
+    assert.equal(error.code, 'TARGET_INVALID')
+    assert.deepEqual(
+      (error.details!.fields as { field: string }[]).map(({ field }) => field),
+      ['options.trigger', ...wrong.map((_, index) => `options.events.${index + 1}`)],
+    )
+    return true
+  }
+  await assert.rejects(plant.targets.create({ ...target, options }, ACTOR), refusal)
+  await assert.rejects(plant.targets.update(id, { options }, ACTOR), refusal)
+  // One that is not active watches nothing; it cannot come into force like this.
+  const resting = await plant.targets.create({ ...target, options, is_active: false }, ACTOR)
+  await assert.rejects(plant.targets.activate(resting.id, ACTOR), refusal)
+  assert.deepEqual(
+    (await plant.targets.list()).map(({ id, is_active }) => [id, is_active]),
+    [
+      [id, true],
+      [resting.id, false],
+    ],
+  )
+})
+
+test('a point that goes while a target watches it is said once, and again after it was there', async (t) => {
+  const tables = memoryTables()
+  const said: string[] = []
+  const logger = { ...silentLogger, warn: (_facts: object, sentence: string) => void said.push(sentence) }
+  const plant = plantOf({ tables: () => tables, logger: logger as typeof silentLogger })
+  t.after(() => plant.stop())
+  await plant.start()
+  const points = [{ name: 'p', address: 0 }]
+  await plant.devices.create({ device_id: 'a', host: 'h', port: 1, points }, ACTOR)
+  const options = { trigger: { point: 'p' } }
+  await plant.targets.create({ device_id: 'a', address: 0, publish: 'trigger', options }, ACTOR)
+  assert.deepEqual(said, [])
+  await plant.devices.update('a', { points: [] }, ACTOR)
+  await plant.devices.update('a', { timeout: 5 }, ACTOR)
+  const sentence =
+    'polling target 1 watches what it does not read, so that never fires: options.trigger: device a has no point "p"'
+  assert.deepEqual(said, [sentence])
+  await plant.devices.update('a', { points }, ACTOR)
+  await plant.devices.update('a', { points: [] }, ACTOR)
+  assert.deepEqual(said, [sentence, sentence])
 })
