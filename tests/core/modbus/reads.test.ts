@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { type DeviceExtra, failure, openField } from './field-harness.js'
+import { scriptedField } from './scripted-field.js'
+import { until } from './until.js'
 
 async function plant(extra: DeviceExtra = {}, unit = {}) {
   const opened = await openField(
@@ -105,29 +107,23 @@ test('one caller that gives up does not take the shared read from the others', a
 })
 
 test('the breaker opens after five failures, fails fast, and one try after the recovery closes it', async () => {
-  const p = await openField(
-    { port: 0, units: { 1: { holding: [1] } } },
-    { unit1: { timeout_ms: 30 } },
-    {
-      config: { demoPort: undefined, breaker: { failures: 5, recoveryMs: 150 }, writeEnabled: true, topicPrefix: 'm' },
-    },
-  )
-  const read = () => p.field.request({ op: 'read', device_id: 'unit1', register_type: 'holding', address: 0, count: 1 })
-  p.plant.faults.set(1, { kind: 'silence' })
-  for (let i = 0; i < 5; i += 1) assert.equal((await failure(read())).code, 'DEVICE_TIMEOUT')
-  const asked = p.plant.requests
-  const refused = await failure(read())
-  assert.equal(refused.code, 'BREAKER_OPEN')
-  assert.ok((refused.details.retry_after_ms as number) > 0)
-  assert.equal(p.plant.requests, asked)
-  p.plant.faults.clear()
-  await pause(170)
-  assert.deepEqual((await read()).values, [1])
+  const p = scriptedField({ unit1: {} })
+  const read = () => p.settled({ op: 'read', device_id: 'unit1', register_type: 'holding', address: 0, count: 1 })
+  p.silent.add(1)
+  for (let i = 0; i < 5; i += 1) assert.equal((await read()).error?.code, 'DEVICE_TIMEOUT')
+  const refused = (await read()).error
+  assert.deepEqual([refused?.code, refused?.details?.retry_after_ms], ['BREAKER_OPEN', 30_000])
+  assert.equal(p.asked.length, 5)
+  p.silent.clear()
+  await p.clock.advance(29_999)
+  assert.equal((await read()).error?.code, 'BREAKER_OPEN')
+  await p.clock.advance(1)
+  assert.deepEqual((await read()).answer?.values, [1])
   assert.deepEqual(
     p.events.filter((event) => event.type === 'breaker').map((event) => event.state),
     ['open', 'closed'],
   )
-  await p.close()
+  await p.field.stop(0)
 })
 
 test('exceptions are signs of life: they never open the breaker', async () => {
@@ -229,7 +225,7 @@ test('a device that moved to another unit: what its old unit still answers is no
   p.plant.faults.set(1, { kind: 'silence', times: 1 })
   const block = { op: 'read', device_id: 'unit1', register_type: 'holding', address: 0, count: 1 } as const
   const old = p.field.request({ ...block, source: 'live' })
-  while (p.plant.requests < 1) await new Promise((resolve) => setTimeout(resolve, 5))
+  await until(() => p.plant.requests >= 1)
   p.field.apply([p.record('unit1', { slave_id: 2 })])
   assert.deepEqual((await old).values, [1], 'who asked before gets what was asked for')
   assert.deepEqual(p.field.cache.entries(), [])

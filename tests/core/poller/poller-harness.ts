@@ -8,6 +8,8 @@ import { Poller, type PollerOptions } from '../../../core/poller/poller.js'
 import type { Sample } from '../../../core/poller/sample.js'
 import { atEnd, type DeviceExtra, openField } from '../modbus/field-harness.js'
 
+export { until } from '../modbus/until.js'
+
 export interface Published {
   readonly topic: string
   readonly payload: string
@@ -77,14 +79,5 @@ export async function openPoller(
       await poller.stop()
       await opened.close()
     },
-  }
-}
-
-/** Waits until `done` holds; a hang guard ends it. */
-export async function until(done: () => boolean, ms = 5_000): Promise<void> {
-  const end = performance.now() + ms
-  while (!done()) {
-    if (performance.now() > end) throw new Error('it did not happen in time')
-    await new Promise((resolve) => setTimeout(resolve, 5))
   }
 }

@@ -8,6 +8,7 @@ import { FieldService } from '../../../../core/modbus/field-service.js'
 import { TransportError } from '../../../../core/modbus/transport/transport.js'
 import { silentLogger } from '../../../../core/observability/logger.js'
 import { FakeClock } from '../../../../core/testing/fake-clock.js'
+import { until } from '../until.js'
 import { kindOf, open, read, ScriptedTransport, tick, write } from './scripted-bus.js'
 
 test('in flight as many as allowed; a write goes alone on its unit', async () => {
@@ -115,12 +116,12 @@ test('silence between frames, more before another unit', async () => {
   await tick()
   line.calls[0]!.answer([0])
   const first = performance.now()
-  while (line.calls.length < 2) await pause(1)
+  await until(() => line.calls.length >= 2)
   const order = line.calls[1]!.unit
   assert.ok(line.calls[1]!.at - first >= (order === 1 ? 18 : 58))
   line.calls[1]!.answer([0])
   const second = performance.now()
-  while (line.calls.length < 3) await pause(1)
+  await until(() => line.calls.length >= 3)
   assert.ok(line.calls[2]!.at - second >= 58)
   line.calls[2]!.answer([0])
   await bus.stop(100)
@@ -133,15 +134,15 @@ test('a request waits its own delay, and the line keeps still after a broadcast'
   line.calls[0]!.answer([0])
   const answered = performance.now()
   submit(1, read(1), { delayMs: 40 })
-  while (line.calls.length < 2) await pause(1)
+  await until(() => line.calls.length >= 2)
   assert.ok(line.calls[1]!.at - answered >= 38)
   line.calls[1]!.answer([0])
   submit(0, write(2))
-  while (line.calls.length < 3) await pause(1)
+  await until(() => line.calls.length >= 3)
   line.calls[2]!.answer()
   const cast = performance.now()
   submit(1, read(3))
-  while (line.calls.length < 4) await pause(1)
+  await until(() => line.calls.length >= 4)
   assert.ok(line.calls[3]!.at - cast >= 98)
   line.calls[3]!.answer([0])
   await bus.stop(100)

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { setTimeout as pause } from 'node:timers/promises'
 import type { BusSettings } from '../../../../core/modbus/bus/bus.js'
 import { TransportError } from '../../../../core/modbus/transport/transport.js'
+import { until } from '../until.js'
 import { kindOf, open, read, ScriptedTransport, tick, write } from './scripted-bus.js'
 
 /** A bus each of whose connections is a line of its own, in the order in which they were made. */
@@ -144,7 +144,7 @@ test('idle connections are all closed, and fewer connections close the surplus o
     lines.map(({ closed }) => closed),
     [0, 1],
   )
-  while (lines[0]!.closed === 0) await pause(5)
+  await until(() => lines[0]!.closed > 0)
   assert.equal(bus.state.name, 'idle')
   await bus.stop(20)
 })

@@ -1,0 +1,74 @@
+import { normalizeDevice } from '../../../core/modbus/device-schema.js'
+import type { FieldRequest, FieldResponse } from '../../../core/modbus/field.js'
+import type { FieldEvent } from '../../../core/modbus/field-event.js'
+import { FieldService } from '../../../core/modbus/field-service.js'
+import { type ModbusTransport, TransportError } from '../../../core/modbus/transport/transport.js'
+import { silentLogger } from '../../../core/observability/logger.js'
+import type { RouteMQError } from '../../../core/support/errors.js'
+import { FakeClock } from '../../../core/testing/fake-clock.js'
+import type { DeviceExtra } from './field-harness.js'
+
+/** A field over one bus whose units answer at once or, while they are `silent`, never; a clock that the test moves. */
+export function scriptedField(extras: Readonly<Record<string, DeviceExtra>>) {
+  const clock = new FakeClock()
+  const silent = new Set<number>()
+  const asked: { readonly unit: number; readonly at: number; readonly timeoutMs: number }[] = []
+  const events: FieldEvent[] = []
+  const transport: ModbusTransport = {
+    state: 'open',
+    hasTransactionIds: true,
+    maxInFlight: 16,
+    connect: async () => {},
+    call(unit, _, { timeoutMs }) {
+      asked.push({ unit, at: clock.monotonic(), timeoutMs })
+      if (!silent.has(unit)) return Promise.resolve({ values: [unit], data: Buffer.alloc(0) })
+      return new Promise((_, reject) => {
+        clock.after(timeoutMs, () => reject(new TransportError('no answer', { kind: 'timeout' })))
+      })
+    },
+    discardInput: () => {},
+    onLost: () => {},
+    close: async () => {},
+  }
+  const field = new FieldService({
+    config: {
+      demoPort: undefined,
+      breaker: { failures: 5, recoveryMs: 30_000 },
+      writeEnabled: true,
+      topicPrefix: 'modbus/data',
+    },
+    cacheTtlMs: 300_000,
+    logger: silentLogger,
+    clock,
+    createTransport: () => transport,
+    onEvent: (event) => events.push(event),
+  })
+  const devices = Object.entries(extras).map(([device_id, extra]) =>
+    normalizeDevice({
+      device_id,
+      host: 'h',
+      port: 502,
+      slave_id: Number(/\d+$/.exec(device_id)![0]),
+      framer: 'SOCKET',
+      max_retries: 0,
+      ...extra,
+    }),
+  )
+  field.apply(devices)
+  /** Makes a request and moves the clock until it has ended. */
+  const settled = async (request: FieldRequest) => {
+    let end: { answer?: FieldResponse; error?: RouteMQError } | undefined
+    field.request(request).then(
+      (answer) => {
+        end = { answer: answer as FieldResponse }
+      },
+      (error) => {
+        end = { error }
+      },
+    )
+    await clock.advance(0)
+    while (end === undefined) await clock.advance(10)
+    return end as { answer?: { values?: unknown }; error?: RouteMQError }
+  }
+  return { clock, silent, asked, events, field, devices, settled }
+}
