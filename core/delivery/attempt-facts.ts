@@ -1,5 +1,6 @@
 import type { ErrorCode } from '../support/error-codes.js'
 import { RouteMQError, toErrorShape } from '../support/errors.js'
+import { jsonSafe } from '../support/json-safe.js'
 import { toKept } from './claims.js'
 import type { DeliveryContext } from './context.js'
 import { ownField } from './deadline.js'
@@ -8,10 +9,11 @@ import type { Unit } from './unit.js'
 
 const MAX_REQUEST_ID = 1_024
 
-/** What may be stored is what the middleware left, once it had its turn. */
+/** What may be stored is what the middleware left, once it had its turn; and of that, what can be stored. */
 export function remember(unit: Unit, context: DeliveryContext): void {
   unit.raw = context.raw
-  unit.auth = context.auth
+  const { auth } = context
+  unit.auth = auth === undefined ? undefined : jsonSafe(auth)
 }
 
 export function requestIdOf(payload: unknown): string | number | undefined {

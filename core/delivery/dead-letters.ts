@@ -43,9 +43,10 @@ export class DeadLetters {
    * acknowledged before; rejects only with the reason of `signal`. A letter
    * that is kept again under its `id` is kept once.
    */
-  async keep(letter: DeadLetter, signal: AbortSignal, id?: string): Promise<void> {
+  async keep(given: DeadLetter, signal: AbortSignal, id?: string): Promise<void> {
     const { store, logger, clock, random, stats } = this.#options
     const backoff = new Backoff({ random })
+    let letter = given
     for (;;) {
       signal.throwIfAborted()
       try {
@@ -56,6 +57,7 @@ export class DeadLetters {
           { route: letter.route, topic: letter.topic, err: error },
           'a dead letter could not be kept; its message stays unacknowledged',
         )
+        if (isUncarriable(error)) letter = withoutStrangers(letter)
         await sleep(backoff.next(), signal, clock)
       }
     }
@@ -74,4 +76,14 @@ export class DeadLetters {
       .publish(`routemq/dead/${topic}`, notice, { qos: 1, expiresInMs: ANNOUNCEMENT_EXPIRES_MS })
       .catch((cause: unknown) => logger.debug({ topic, err: cause }, 'a dead letter could not be announced'))
   }
+}
+
+/** JSON, or a message between processes, cannot carry the letter: it never will. */
+function isUncarriable(error: unknown): boolean {
+  return error instanceof Error && (error instanceof TypeError || error.name === 'DataCloneError')
+}
+
+/** Without what route code put into it. */
+function withoutStrangers({ auth: _, error: { code, message }, ...letter }: DeadLetter): DeadLetter {
+  return { ...letter, error: { code, message } }
 }

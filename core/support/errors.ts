@@ -1,4 +1,5 @@
 import { ERROR_CODES, type ErrorCode, type ErrorCodeFacts } from './error-codes.js'
+import { jsonSafe } from './json-safe.js'
 
 export interface RouteMQErrorOptions {
   /** Facts for machines and people: field names, limits, ids. JSON-serialisable, free of secrets. */
@@ -33,9 +34,10 @@ export interface ErrorShape {
 /** What went wrong, in the shape that may leave the process. Unknown errors keep their message, never their stack. */
 export function toErrorShape(error: unknown, fallback: ErrorCode = 'INTERNAL'): ErrorShape {
   if (error instanceof RouteMQError) {
-    return error.details === undefined
+    const details = jsonSafe(error.details)
+    return details === undefined
       ? { code: error.code, message: error.message }
-      : { code: error.code, message: error.message, details: error.details }
+      : { code: error.code, message: error.message, details }
   }
   return { code: fallback, message: error instanceof Error ? error.message : String(error) }
 }

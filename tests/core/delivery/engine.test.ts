@@ -583,6 +583,61 @@ test('what middleware took out of raw is not in the dead letter, and what it pro
   assert.deepEqual(letter!.auth, { name: 'ann' })
 })
 
+test('an identity and details that JSON cannot carry hold up no lane: the letter is kept with what can be carried', async () => {
+  const store = new KeepingStore()
+  const deadLetter = store.deadLetter.bind(store)
+  // As every store does, here or behind a process boundary.
+  store.deadLetter = async (letter) => deadLetter(structuredClone(JSON.parse(JSON.stringify(letter))))
+  const auth: Record<string, unknown> = { name: 'eve', serial: 5n, may: () => true }
+  auth.self = auth
+  const { send } = bench(
+    (router) =>
+      router.on('a', () => Promise.reject(new RouteMQError('HANDLER_FAILED', 'no', { details: { n: 7n, auth } })), {
+        attempts: 1,
+        middleware: ['who'],
+      }),
+    {
+      store,
+      middleware: {
+        who: () => (ctx, next) => {
+          ctx.state.auth = auth
+          return next()
+        },
+      },
+    },
+  )
+  await send('a', 1)
+  const safe = { name: 'eve', serial: '5', self: '[circular]' }
+  assert.deepEqual(
+    store.inner.letters.map(({ auth, error }) => [auth, error.details]),
+    [[safe, { n: '7', auth: safe }]],
+  )
+})
+
+test('a letter that a store cannot carry is kept without what route code put into it', async () => {
+  const store = new KeepingStore()
+  const deadLetter = store.deadLetter.bind(store)
+  let refused = 0
+  store.deadLetter = async (letter) => {
+    if (letter.error.details === undefined) return deadLetter(letter)
+    refused += 1
+    throw new DOMException('could not be cloned', 'DataCloneError')
+  }
+  const { send } = bench(
+    (router) =>
+      router.on('a', () => Promise.reject(new RouteMQError('HANDLER_FAILED', 'no', { details: { n: 1 } })), {
+        attempts: 1,
+      }),
+    { store },
+  )
+  await send('a', 1)
+  assert.equal(refused, 1)
+  assert.deepEqual(
+    store.inner.letters.map(({ error }) => error),
+    [{ code: 'HANDLER_FAILED', message: 'no' }],
+  )
+})
+
 test('drain waits for what runs; stop acknowledges nothing afterwards', async () => {
   let open = () => {}
   const gate = new Promise<void>((resolve) => {
