@@ -1,6 +1,7 @@
 import { resolvePoint } from '../../modbus/codec/point-codec.js'
 import type { DeviceInput, DeviceRecord, TargetRecord } from '../../modbus/device-record.js'
 import {
+  type DeviceOptions,
   type FieldMistake,
   mistakesOf,
   normalizeDevice,
@@ -77,8 +78,8 @@ export function planImport(
       ...(points === undefined ? {} : { points: [...points.values()] }),
     } as unknown as DeviceInput
     try {
-      const { device_id: _, ...changes } = expandProfile(given, profiles)
       const old = before.get(id)
+      const { device_id: _, ...changes } = withStoredKey(expandProfile(given, profiles), old)
       const record =
         old === undefined ? normalizeDevice({ ...changes, device_id: given.device_id }) : updateDevice(old, changes)
       if (record.is_active) checkBusConflict([...after.values()], record)
@@ -100,6 +101,17 @@ export function planImport(
   const devices = new Map([...ids].map((id) => [id, failed.has(id) ? undefined : after.get(id)]))
   const targetPlan = planTargets(file.targets, targets, devices, mistakes)
   return { create, update, targets: targetPlan, mistakes: mistakes.sort((a, b) => a.line - b.line) }
+}
+
+/**
+ * Private keys are not exported: a file that came from an export must not take them away. The running product shows a mark
+ * in place of the key and takes it for the key.
+ */
+function withStoredKey(input: DeviceInput, old: DeviceRecord | undefined): DeviceInput {
+  const given = input.options?.tls
+  const stored = (old?.options as DeviceOptions | undefined)?.tls?.key
+  if (stored === undefined || typeof given !== 'object' || given === null || 'key' in given) return input
+  return { ...input, options: { ...input.options, tls: { ...given, key: stored } } }
 }
 
 /** The named fields as the checked record has them: defaults and spelling put right. */

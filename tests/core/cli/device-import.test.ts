@@ -217,3 +217,30 @@ test('a profile in the application file', async (t) => {
   assert.deepEqual(device?.points, [{ name: 'mode', address: 3 }])
   assert.equal(device?.options.profile, 'acme')
 })
+
+test('what is exported, edited and imported again keeps the private key that no file shows', async (t) => {
+  const device = { device_id: 't', host: 'h', port: 802, transport: 'tls', framer: 'SOCKET' }
+  const tls = { cert: 'CERT', key: 'SECRET', ca: 'CA' }
+  const first = JSON.stringify([{ ...device, options: { tls } }])
+  const { root, run, devices } = await project(t, { 'first.json': first })
+  assert.equal((await run('device:import', 'first.json')).code, 0)
+  for (const [at, name] of ['plant.yaml', 'plant.json', 'devices.csv'].entries()) {
+    await run('device:export', name)
+    const text = readFileSync(join(root, name), 'utf8')
+    assert.ok(!text.includes('SECRET'))
+    writeFileSync(join(root, name), text.replace(/\bCA\b/, `CA${at}`))
+    const back = await run('device:import', name)
+    assert.equal(back.out, '0 devices created, 1 changed', back.err)
+    const ca = `CA${at}`
+    assert.deepEqual((await devices())[0]!.options.tls, { ...tls, ca }, name)
+    writeFileSync(join(root, 'first.json'), first)
+    await run('device:import', 'first.json')
+  }
+  // What names a key replaces it, and what leaves tls out takes all of it away.
+  writeFileSync(join(root, 'first.json'), first.replace('SECRET', 'OTHER'))
+  await run('device:import', 'first.json')
+  assert.deepEqual((await devices())[0]!.options.tls, { ...tls, key: 'OTHER' })
+  writeFileSync(join(root, 'first.json'), JSON.stringify([{ ...device, options: {} }]))
+  await run('device:import', 'first.json')
+  assert.deepEqual((await devices())[0]!.options, {})
+})
