@@ -1,7 +1,7 @@
 import type { Config } from '../config/config.js'
 import type { AppDatabase } from '../database/app-tables.js'
 import type { DeviceInput, DeviceRecord, TargetInput, TargetRecord } from '../modbus/device-record.js'
-import type { Actor, FieldPort, FieldValue, RegisterType } from '../modbus/field.js'
+import type { Actor, FieldPort, FieldValue, Quality, RegisterType } from '../modbus/field.js'
 
 /**
  * What the sidecar needs of the product. It knows nothing else: the kernel implements this, tests do too. A part that
@@ -237,10 +237,13 @@ export interface ReadingQuery {
   readonly point?: string
   readonly register_type?: RegisterType
   readonly address?: number
-  /** Wall clock milliseconds, inclusive. */
-  readonly from?: number
-  /** Wall clock milliseconds, exclusive. */
-  readonly to?: number
+  /** ISO 8601 with its zone, to the microsecond, inclusive. */
+  readonly from?: string
+  /** Exclusive. */
+  readonly to?: string
+  /** Exactly this one. */
+  readonly value?: number | boolean | string
+  readonly quality?: Quality
   readonly min?: number
   readonly max?: number
   /** At most 1,000. */
@@ -261,10 +264,10 @@ export interface ReadingView {
 export interface BucketQuery {
   readonly device_id: string
   readonly point: string
-  /** Wall clock milliseconds, inclusive. */
-  readonly from: number
-  /** Wall clock milliseconds, exclusive. @default now */
-  readonly to?: number
+  /** ISO 8601 with its zone, to the microsecond, inclusive. */
+  readonly from: string
+  /** Exclusive. @default now */
+  readonly to?: string
   /** Width in milliseconds, or one calendar day in `tz`. */
   readonly bucket: number | 'day'
   /** IANA name. @default UTC */
@@ -295,8 +298,8 @@ export interface ReadingService {
 export interface EventQuery {
   readonly device_id?: string
   readonly kind?: string
-  readonly from?: number
-  readonly to?: number
+  readonly from?: string
+  readonly to?: string
   readonly limit: number
   readonly cursor?: string
 }
@@ -310,8 +313,8 @@ export interface EventView {
 
 export interface AuditQuery {
   readonly device_id?: string
-  readonly from?: number
-  readonly to?: number
+  readonly from?: string
+  readonly to?: string
   readonly limit: number
   readonly cursor?: string
 }

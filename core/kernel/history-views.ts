@@ -1,3 +1,4 @@
+import { boundOf } from '../database/readings/query.js'
 import type { ReadingRecord } from '../database/readings/reading.js'
 import type { AuditRecord, EventRecord, LogFilter } from '../database/repositories/log-repositories.js'
 import type { Store } from '../database/store.js'
@@ -16,12 +17,12 @@ export function historyViews(store: Store): Pick<SidecarServices, 'readings' | '
         })
         return { items: readings.map(readingView), next }
       },
-      async buckets({ device_id, point, from, to = Date.now(), bucket, tz }) {
+      async buckets({ device_id, point, from, to = new Date().toISOString(), bucket, tz }) {
         const records = await store.readings.buckets({
           device_id,
           point,
-          from: millisToMicros(from),
-          to: millisToMicros(to),
+          from,
+          to,
           every: bucket,
           tz,
         })
@@ -34,15 +35,10 @@ export function historyViews(store: Store): Pick<SidecarServices, 'readings' | '
 }
 
 function readingFilter(query: ReadingQuery) {
-  const { device_id, point, register_type, address, from, to, min, max } = query
+  const { register_type, address, limit: _, cursor: __, ...filter } = query
   return {
-    ...(device_id === undefined ? {} : { device_id }),
-    ...(point === undefined ? {} : { point }),
+    ...filter,
     ...(address === undefined ? {} : { block: { register_type: register_type ?? ('holding' as const), address } }),
-    ...(from === undefined ? {} : { from: millisToMicros(from) }),
-    ...(to === undefined ? {} : { to: millisToMicros(to) }),
-    ...(min === undefined ? {} : { min }),
-    ...(max === undefined ? {} : { max }),
   }
 }
 
@@ -53,8 +49,8 @@ function readingView({ time, timestamp: _, ...reading }: ReadingRecord) {
 interface LogQuery {
   readonly device_id?: string
   readonly kind?: string
-  readonly from?: number
-  readonly to?: number
+  readonly from?: string
+  readonly to?: string
   readonly limit: number
   readonly cursor?: string
 }
@@ -68,8 +64,8 @@ function logFilter({ device_id, kind, from, to, limit, cursor }: LogQuery): LogF
     limit,
     ...(device_id === undefined ? {} : { device_id }),
     ...(kind === undefined ? {} : { kind }),
-    ...(from === undefined ? {} : { fromUs: millisToMicros(from) }),
-    ...(to === undefined ? {} : { toUs: millisToMicros(to) }),
+    ...(from === undefined ? {} : { fromUs: boundOf('from', from)! }),
+    ...(to === undefined ? {} : { toUs: boundOf('to', to)! }),
     ...(before === undefined ? {} : { before }),
   }
 }
@@ -86,8 +82,4 @@ function eventView({ time, ...event }: EventRecord) {
 
 function auditView({ time, ...record }: AuditRecord) {
   return { ...record, timestamp: time }
-}
-
-function millisToMicros(ms: number): number {
-  return Math.round(ms * 1_000)
 }

@@ -2,6 +2,7 @@ import { Readable } from 'node:stream'
 import { stringify } from 'csv-stringify/sync'
 import { z } from 'zod'
 import { deviceIdSchema } from '../../modbus/device-schema.js'
+import type { Quality } from '../../modbus/field.js'
 import { plainText } from '../../modbus/plain-text.js'
 import { type SidecarApp, signalOf } from '../app.js'
 import {
@@ -37,6 +38,8 @@ const readingFilter = {
   point: plainText(1, 100).optional(),
   register_type: registerType.optional(),
   address: queryInteger(0, 65_535).optional(),
+  value: plainText(1, 500).optional().describe('Exactly this one: a number, true, false, or text (also "in quotes")'),
+  quality: z.enum(['good', 'uncertain', 'bad', 'stale'] satisfies Quality[]).optional(),
   min: queryNumber().optional(),
   max: queryNumber().optional(),
   ...range,
@@ -58,7 +61,7 @@ export function historyRoutes(app: SidecarApp, { services }: RouteContext): void
       schema: {
         tags,
         summary: 'Readings, newest first',
-        querystring: z.object({ ...readingFilter, ...paging }).refine(namesBlock, BLOCK_UNNAMED),
+        querystring: z.strictObject({ ...readingFilter, ...paging }).refine(namesBlock, BLOCK_UNNAMED),
         response: answers({ 200: pageOf(readingSchema) }),
       },
     },
@@ -72,7 +75,7 @@ export function historyRoutes(app: SidecarApp, { services }: RouteContext): void
         tags,
         summary: 'Average, least, greatest and last value of a point per interval or day, oldest first',
         description: 'At most 1,000 buckets; those without a number are left out.',
-        querystring: z.object({
+        querystring: z.strictObject({
           device_id: deviceIdSchema,
           point: plainText(1, 100),
           from: queryTime.describe('Inclusive'),
@@ -92,8 +95,8 @@ export function historyRoutes(app: SidecarApp, { services }: RouteContext): void
       return buckets({
         device_id,
         point,
-        from: Date.parse(from),
-        ...(to === undefined ? {} : { to: Date.parse(to) }),
+        from,
+        ...(to === undefined ? {} : { to }),
         bucket: bucket === 'day' ? 'day' : widthOf(bucket),
         tz,
       })
@@ -108,7 +111,7 @@ export function historyRoutes(app: SidecarApp, { services }: RouteContext): void
       schema: {
         tags,
         summary: 'Readings as CSV, newest first, as a stream',
-        querystring: z.object(readingFilter).refine(namesBlock, BLOCK_UNNAMED),
+        querystring: z.strictObject(readingFilter).refine(namesBlock, BLOCK_UNNAMED),
         response: answers({ 200: { description: 'CSV', content: { 'text/csv': { schema: z.string() } } } }),
       },
     },
@@ -130,7 +133,7 @@ export function historyRoutes(app: SidecarApp, { services }: RouteContext): void
       schema: {
         tags,
         summary: 'What happened, newest first',
-        querystring: z.object({
+        querystring: z.strictObject({
           device_id: deviceIdSchema.optional(),
           kind: plainText(1, 100).optional(),
           ...range,
@@ -139,7 +142,7 @@ export function historyRoutes(app: SidecarApp, { services }: RouteContext): void
         response: answers({ 200: pageOf(eventSchema) }),
       },
     },
-    async (request) => present(services.events, 'events', true)(withTimes(request.query)),
+    async (request) => present(services.events, 'events', true)(given(request.query)),
   )
 
   app.get(
@@ -149,27 +152,33 @@ export function historyRoutes(app: SidecarApp, { services }: RouteContext): void
       schema: {
         tags,
         summary: 'Writes and changes, and who made them',
-        querystring: z.object({ device_id: deviceIdSchema.optional(), ...range, ...paging }),
+        querystring: z.strictObject({ device_id: deviceIdSchema.optional(), ...range, ...paging }),
         response: answers({ 200: pageOf(auditSchema) }),
       },
     },
-    async (request) => present(services.audit, 'audit records', true)(withTimes(request.query)),
+    async (request) => present(services.audit, 'audit records', true)(given(request.query)),
   )
 }
 
-/** Leaves out what was not asked for, and turns times into milliseconds. */
-function withTimes<T extends { from?: string | undefined; to?: string | undefined; limit: number }>(query: T) {
-  const { from, to, ...rest } = query
-  return {
-    ...(Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined)) as Defined<typeof rest>),
-    ...(from === undefined ? {} : { from: Date.parse(from) }),
-    ...(to === undefined ? {} : { to: Date.parse(to) }),
-  }
+/** Leaves out what was not asked for. Times go on as they were written: as a number they would lose their microseconds. */
+function given<T extends object>(query: T) {
+  return Object.fromEntries(Object.entries(query).filter(([, value]) => value !== undefined)) as Given<T>
 }
-type Defined<T> = { [K in keyof T]: Exclude<T[K], undefined> }
+type Given<T> = { [K in keyof T]: Exclude<T[K], undefined> }
 
-function queryOf(query: z.infer<z.ZodObject<typeof readingFilter>> & { limit: number; cursor?: string | undefined }) {
-  return withTimes(query) as ReadingQuery
+type Filter = z.infer<z.ZodObject<typeof readingFilter>>
+
+function queryOf({ value, ...query }: Filter & { limit: number; cursor?: string | undefined }) {
+  return given({ ...query, value: value === undefined ? undefined : meantBy(value) })
+}
+
+/** What a query string means by a value. A whole number that a double cannot hold stays its digits, as readings show it. */
+function meantBy(text: string): number | boolean | string {
+  if (text === 'true' || text === 'false') return text === 'true'
+  if (/^".*"$/s.test(text)) return text.slice(1, -1)
+  if (!/^[+-]?\d+(\.\d+)?([eE][+-]?\d+)?$/.test(text)) return text
+  const value = Number(text)
+  return /^-?\d+$/.test(text) && !Number.isSafeInteger(value) ? text : value
 }
 
 function widthOf(text: string): number {

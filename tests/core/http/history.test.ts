@@ -16,8 +16,8 @@ test('readings come a page at a time, filters as asked for', async (context) => 
   assert.equal(first.body.items.length, 1000)
   assert.deepEqual(services.queries[0], {
     device_id: 'meter-1',
-    from: Date.UTC(2026, 0, 1),
-    to: Date.UTC(2026, 0, 1, 23),
+    from: '2026-01-01T00:00:00Z',
+    to: '2026-01-02T00:00:00+01:00',
     min: 1,
     max: -2500,
     limit: 1000,
@@ -37,6 +37,40 @@ test('readings come a page at a time, filters as asked for', async (context) => 
   ]) {
     assert.equal((await sidecar.get(`/api/readings?${query}`)).status, 422, query)
   }
+})
+
+test('a value is asked for as it is shown, and a quality by its name', async (context) => {
+  const services = fullPlant()
+  const sidecar = await start(context, { services })
+  const asked = ['12.5', '-1e3', 'true', 'false', 'open', '"12"', '"true"', '9007199254740993', '0x1']
+  for (const value of asked) {
+    const { status } = await sidecar.get(`/api/readings?limit=1&quality=bad&value=${encodeURIComponent(value)}`)
+    assert.equal(status, 200, value)
+  }
+  assert.deepEqual(
+    services.queries,
+    [12.5, -1_000, true, false, 'open', '12', 'true', '9007199254740993', '0x1'].map((value) => ({
+      value,
+      quality: 'bad',
+      limit: 1,
+    })),
+  )
+  for (const query of ['quality=fine', 'value=']) {
+    assert.equal((await sidecar.get(`/api/readings?${query}`)).status, 422, query)
+  }
+})
+
+test('a parameter that is not known is refused by its name: what it was to leave out would be answered', async (context) => {
+  const services = fullPlant()
+  const sidecar = await start(context, { services })
+  for (const path of ['/api/readings?', '/api/readings.csv?', `${BUCKETS}&bucket=1h&`, '/api/events?', '/api/audit?']) {
+    const { status, body } = await sidecar.get(`${path}frm=2026-01-01T00:00:00Z`)
+    assert.deepEqual(
+      [status, body.code, body.errors],
+      [422, 'REQUEST_INVALID', [{ field: 'frm', message: 'is not a known field' }]],
+    )
+  }
+  assert.deepEqual(services.queries, [])
 })
 
 test('a NUL, which no database takes, is refused wherever a text becomes part of a statement', async (context) => {
@@ -68,10 +102,10 @@ test('buckets take a width or a day in a time zone', async (context) => {
   const to = '2026-01-02T00:00:00%2b01:00'
   assert.equal((await sidecar.get(`${BUCKETS}&bucket=15m`)).body[0].avg, 1.5)
   await sidecar.get(`${BUCKETS}&to=${to}&bucket=day&tz=Europe/Berlin`)
-  const asked = { device_id: 'meter-1', point: 'level', from: Date.UTC(2026, 0, 1) }
+  const asked = { device_id: 'meter-1', point: 'level', from: '2026-01-01T00:00:00Z' }
   assert.deepEqual(services.queries, [
     { ...asked, bucket: 900_000, tz: 'UTC' },
-    { ...asked, to: Date.UTC(2026, 0, 1, 23), bucket: 'day', tz: 'Europe/Berlin' },
+    { ...asked, to: '2026-01-02T00:00:00+01:00', bucket: 'day', tz: 'Europe/Berlin' },
   ])
   for (const query of ['', 'bucket=0m', 'bucket=1d', 'bucket=day&tz=Mars/Olympus', 'bucket=-1h']) {
     assert.equal((await sidecar.get(`${BUCKETS}&${query}`)).status, 422, query)
