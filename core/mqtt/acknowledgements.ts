@@ -1,21 +1,6 @@
 import type { MqttClient } from 'mqtt'
 import { Fifo } from './fifo.js'
-
-/** One QoS 1 message that waits for its PUBACK. */
-export interface Unacknowledged {
-  readonly id: number
-  readonly topic: string
-  readonly payload: Buffer
-  /** Monotonic; it reached the broker no earlier. -Infinity where that is unknown. */
-  bornAt: number
-  settled: boolean
-  /** Its handlers have it; until then it waits for room in the window and is forgotten with its connection. */
-  handed: boolean
-  /** A mark of the lane's own: nobody's message. */
-  readonly own: boolean
-  /** The connection on which its PUBACK is owed; undefined while there is none. */
-  owner: Acknowledgements | undefined
-}
+import { condense, type Unacknowledged } from './unacknowledged.js'
 
 /** What mqtt.js 5.16 calls to send any packet; private, so it is named in this file only. */
 interface PacketSender {
@@ -71,7 +56,10 @@ export class Acknowledgements {
   /** The message is done with; its PUBACK goes out when those of all earlier messages have. */
   settle(entry: Unacknowledged): void {
     entry.settled = true
-    if (this.#closed || this.#waiting.peek() !== entry) return
+    if (this.#closed || this.#waiting.peek() !== entry) {
+      condense(entry)
+      return
+    }
     for (let head = this.#waiting.peek(); head?.settled === true; head = this.#waiting.peek()) {
       this.#waiting.shift()
       this.#ready.push(head)
@@ -106,7 +94,10 @@ export class Acknowledgements {
     this.#closed = true
     const left = [...this.#ready, ...this.#waiting.clear()]
     this.#ready = []
-    for (const entry of left) entry.owner = undefined
+    for (const entry of left) {
+      entry.owner = undefined
+      if (entry.settled) condense(entry)
+    }
     return left
   }
 }

@@ -1,11 +1,12 @@
 import type { IPublishPacket, MqttClient } from 'mqtt'
 import type { Clock } from '../support/clock.js'
-import { Acknowledgements, type Unacknowledged } from './acknowledgements.js'
+import { Acknowledgements } from './acknowledgements.js'
 import { Freshness } from './freshness.js'
 import { toInbound } from './inbound.js'
 import { Intake, type WindowLimits } from './intake.js'
 import type { InboundMessage } from './message.js'
 import { readPublishes } from './publish-reader.js'
+import { condense, isSame, type Unacknowledged, unacknowledged } from './unacknowledged.js'
 
 export interface ArrivalsOptions {
   /** Where the lane sends itself marks: nobody's messages. */
@@ -160,7 +161,7 @@ export class Arrivals {
         done()
         return
       }
-      entry = newEntry(packet, payload, false)
+      entry = unacknowledged(packet, payload, false)
       acks.arrived(entry)
       if (acks.length >= HOLDING_FROM) this.freshness.holding()
     }
@@ -188,7 +189,7 @@ export class Arrivals {
     const entry = this.#carried.get(packet.messageId!)
     if (entry === undefined) return undefined
     this.#carried.delete(packet.messageId!)
-    if (!packet.dup || entry.topic !== packet.topic || !entry.payload.equals(payload)) return undefined
+    if (!packet.dup || !isSame(entry, packet.topic, payload)) return undefined
     this.#rejoined += 1
     return entry
   }
@@ -199,8 +200,10 @@ export class Arrivals {
       if (done) return
       done = true
       if (entry !== undefined) {
-        if (entry.owner === undefined) entry.settled = true
-        else entry.owner.settle(entry)
+        if (entry.owner === undefined) {
+          entry.settled = true
+          condense(entry)
+        } else entry.owner.settle(entry)
       }
       this.#intake.release(bytes)
       this.#options.onSettled()
@@ -209,24 +212,11 @@ export class Arrivals {
 
   #markArrived(acks: Acknowledgements, packet: IPublishPacket, payload: Buffer): void {
     if (packet.qos === 1) {
-      const entry = newEntry(packet, payload, true)
+      const entry = unacknowledged(packet, payload, true)
       acks.arrived(entry)
       acks.settle(entry)
     }
     const mark = payload.toString()
     if (!this.#options.onMark(mark)) this.freshness.received(mark)
-  }
-}
-
-function newEntry(packet: IPublishPacket, payload: Buffer, own: boolean): Unacknowledged {
-  return {
-    id: packet.messageId!,
-    topic: packet.topic,
-    payload,
-    bornAt: Number.NEGATIVE_INFINITY,
-    settled: false,
-    handed: false,
-    own,
-    owner: undefined,
   }
 }

@@ -110,7 +110,7 @@ export const MQTT_SETTINGS = {
     kind: integer(1, 65_535),
     fallback: 64,
     effect: 'workers',
-    about: 'Messages a lane holds unacknowledged before it pauses.',
+    about: 'Messages a lane has with its handlers before it pauses.',
   }),
   mqttWindowBytes: setting({
     path: 'mqtt.window.bytes',
@@ -118,7 +118,7 @@ export const MQTT_SETTINGS = {
     kind: bytes(KIB, GIB),
     fallback: 8 * MIB,
     effect: 'workers',
-    about: 'Bytes of payload a lane holds unacknowledged before it pauses.',
+    about: 'Bytes of the messages a lane has with its handlers before it pauses.',
   }),
   mqttMaxPacket: setting({
     path: 'mqtt.max_packet_bytes',
