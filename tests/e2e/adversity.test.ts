@@ -115,7 +115,11 @@ test('commands without a time survive a killed worker and a short stop: young en
   const { body } = await first.json('/api/admin/workers')
   const workers = Object.values(body).flat() as { name: string; pid: number }[]
   const burst = Array.from({ length: 60 }, (_, index) =>
-    commander.send('devices/office-eng/write', { address: 100 + index, value: index, request_id: `y${index}` }, 30_000),
+    commander.send(
+      'devices/office-eng/write',
+      { address: 100 + index, value: index, request_id: `y${index}` },
+      120_000,
+    ),
   )
   process.kill(workers.find(({ name }) => name === 'slot-1')!.pid, 'SIGKILL')
   const refused = (await Promise.all(burst)).filter(({ error }) => error !== undefined)
@@ -176,7 +180,7 @@ const mistakes: readonly (readonly [
 for (const [title, { args = [], env = {}, files = {} }, expected] of mistakes) {
   test(`${title} ends the start with one readable message and a non-zero exit`, async (t) => {
     const { root } = project(t, files)
-    const result = await runCommand(root, ['--run', ...args], { env: { ...BUSY, ...env }, timeoutMs: 60_000 })
+    const result = await runCommand(root, ['--run', ...args], { env: { ...BUSY, ...env }, timeoutMs: 180_000 })
     const text = result.stdout + result.stderr
     assert.ok(result.code !== 0 && result.code !== null, `exit ${result.code}\n${text}`)
     for (const pattern of expected) assert.match(text, pattern)
@@ -186,7 +190,7 @@ for (const [title, { args = [], env = {}, files = {} }, expected] of mistakes) {
 
 test('a second start in the same folder is refused', async (t) => {
   const { product } = await started(t, BUSY)
-  const second = await runCommand(product.root, ['--run'], { env: BUSY, timeoutMs: 60_000 })
+  const second = await runCommand(product.root, ['--run'], { env: BUSY, timeoutMs: 180_000 })
   assert.notEqual(second.code, 0)
   assert.match(second.stdout + second.stderr, /ALREADY_RUNNING/)
   assert.equal((await product.fetch('/ready')).status, 200, 'and the first goes on')
@@ -196,7 +200,7 @@ test('a port that was set and is taken ends the start', async (t) => {
   const { product } = await started(t, BUSY)
   const { root } = project(t)
   const port = new URL(product.run.http!.url).port
-  const second = await runCommand(root, ['--run'], { env: { ...BUSY, HTTP_PORT: port }, timeoutMs: 60_000 })
+  const second = await runCommand(root, ['--run'], { env: { ...BUSY, HTTP_PORT: port }, timeoutMs: 180_000 })
   assert.notEqual(second.code, 0)
   assert.match(second.stdout + second.stderr, /PORT_IN_USE/)
   assert.ok((second.stdout + second.stderr).includes(port))

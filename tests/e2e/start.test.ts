@@ -10,7 +10,7 @@ import type { RunFile } from '../../core/kernel/run-file.js'
 import { copyCheckout } from './support/project.js'
 
 const DEFAULT_PORTS = [1883, 5020, 8000]
-const HANG_GUARD_MS = 60_000
+const HANG_GUARD_MS = 120_000
 
 test('npm start in a checkout: ready, the printed commands work when pasted, SIGTERM ends it cleanly', async () => {
   await startPasteStop([])
@@ -64,7 +64,7 @@ async function startPasteStop(taken: readonly number[]): Promise<void> {
     const exited = once(child, 'close')
     const stoppedAt = performance.now()
     child.kill('SIGTERM')
-    const guard = setTimeout(() => process.kill(-child.pid!, 'SIGKILL'), 10_000)
+    const guard = setTimeout(() => process.kill(-child.pid!, 'SIGKILL'), HANG_GUARD_MS)
     const [code, signal] = (await exited) as [number | null, string | null]
     clearTimeout(guard)
     console.log(`SIGTERM to exit: ${((performance.now() - stoppedAt) / 1000).toFixed(2)} s`)
@@ -142,7 +142,7 @@ async function occupy(port: number): Promise<Server | undefined> {
 /** Processes of a group that still run; a moment is given to those that are ending, zombies do not count. */
 async function remaining(group: number): Promise<string[]> {
   let rows: string[] = []
-  for (let look = 0; look < 20; look += 1) {
+  for (let look = 0; look < 400; look += 1) {
     const all = execFileSync('ps', ['-eo', 'pgid=,stat=,args='], { encoding: 'utf8' }).split('\n')
     rows = all.filter((row) => {
       const [pgid, state = ''] = row.trim().split(/\s+/)

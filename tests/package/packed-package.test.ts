@@ -137,12 +137,12 @@ async function runs(env: Readonly<Record<string, string>>): Promise<string> {
   try {
     const commands = await printedCommands(child, () => output)
     for (const line of commands) {
-      const { code, output: said } = await shell(line, project, 60_000, env)
+      const { code, output: said } = await shell(line, project, 180_000, env)
       assert.equal(code, 0, `${line}\n${said}`)
     }
     const exited = once(child, 'close')
     child.kill('SIGTERM')
-    const guard = setTimeout(() => killGroup(child), 15_000)
+    const guard = setTimeout(() => killGroup(child), 120_000)
     assert.deepEqual(await exited, [0, null], output)
     clearTimeout(guard)
   } finally {
@@ -162,7 +162,7 @@ function killGroup(child: ChildProcess): void {
 }
 
 async function printedCommands(child: ChildProcess, output: () => string): Promise<string[]> {
-  for (let waited = 0; waited < 60_000 && child.exitCode === null; waited += 50) {
+  for (let waited = 0; waited < 180_000 && child.exitCode === null; waited += 50) {
     const [, tail] = output().split('Try next, in another terminal:\n')
     const lines = tail?.split('\n').filter((line) => line.startsWith('    ')) ?? []
     if (lines.length >= 3) return lines.map((line) => line.trim())

@@ -30,13 +30,13 @@ test('the quick start is two commands, then three; the three work while the seco
         output += text
       })
     }
-    for (let waited = 0; !output.includes('Try next') && waited < 60_000; waited += 50) {
+    for (let waited = 0; !output.includes('Try next') && waited < 180_000; waited += 50) {
       assert.equal(child.exitCode, null, output)
       await pause(50)
     }
     const said = []
     for (const command of next) {
-      const { code, output: text } = await shell(command, checkout, 60_000)
+      const { code, output: text } = await shell(command, checkout, 180_000)
       assert.equal(code, 0, `${command}\n${text}`)
       said.push(text)
     }

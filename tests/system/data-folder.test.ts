@@ -84,10 +84,10 @@ async function health(product: Product, status: number): Promise<Health> {
 }
 
 async function until(look: () => Promise<boolean>, what: string): Promise<void> {
-  for (const startedAt = performance.now(); performance.now() - startedAt < 15_000; await pause(100)) {
+  for (const startedAt = performance.now(); performance.now() - startedAt < 60_000; await pause(100)) {
     if (await look()) return
   }
-  assert.fail(`not within 15 s: ${what}`)
+  assert.fail(`not within 60 s: ${what}`)
 }
 
 /** A file system of its own, so that it may be filled; false, and skipped, where this user may not mount one. */

@@ -24,7 +24,7 @@ async function plant(t: TestContext) {
   t.after(() => device.close())
   const file = `export default {
     devices: [{
-      device_id: 'boiler', host: '127.0.0.1', port: ${device.port}, slave_id: 1, framer: 'SOCKET', timeout: 1, max_retries: 0,
+      device_id: 'boiler', host: '127.0.0.1', port: ${device.port}, slave_id: 1, framer: 'SOCKET', timeout: 10, max_retries: 0,
       points: [{ name: 'load', address: 0, type: 'float32' }, { name: 'mode', address: 10 }],
     }],
     targets: [
@@ -104,17 +104,57 @@ test('device:decode shows the same registers as every type in every order', asyn
 
 test('device:scan finds the units of a bus and the registers of a unit', async (t) => {
   const { root, device } = await plant(t)
-  const units = await command(root, ['device:scan', 'boiler', '-u', '1-8', '--timeout', '40', '--json'])
-  assert.deepEqual(JSON.parse(units.out || units.err), [
-    { unit: 1, answer: String(0x47f1) },
-    { unit: 7, answer: 'exception 2, illegal data address' },
-  ])
+  // Those that are not there cost the time-out, and those that are must not miss it.
+  const units = await command(root, ['device:scan', 'boiler', '-u', '6-8', '--timeout', '1500', '--json'])
+  assert.deepEqual(JSON.parse(units.out || units.err), [{ unit: 7, answer: 'exception 2, illegal data address' }])
+  const first = await command(root, ['device:scan', 'boiler', '-u', '1', '--timeout', '10000', '--json'])
+  assert.deepEqual(JSON.parse(first.out || first.err), [{ unit: 1, answer: String(0x47f1) }])
   const registers = await command(root, ['device:scan', `127.0.0.1:${device.port}`, '-u', '7', '-r', '0-9'])
   assert.match(registers.out, /^7 +holding 3 \(40004\) +33$/m)
   assert.equal(registers.out.split('\n').length, 4, 'a header and registers 3 to 5')
   const tooMany = await command(root, ['device:scan', 'boiler', '-r', '0-60000'])
   assert.deepEqual([tooMany.code, /at most 2000/.test(tooMany.err)], [EXIT.usage, true])
   assert.equal((await command(root, ['device:scan', 'boiler', '-u', '9-3'])).code, EXIT.usage)
+})
+
+test('device:scan asks again for what was lost, goes on, and says what gave no answer', async (t) => {
+  const device = await startVirtualDevice({ units: { 1: { holding: [10, 11, 12, 13, 14, 15] } } })
+  t.after(() => device.close())
+  const root = folder(t, { 'package.json': '{"type":"module"}' })
+  const where = `127.0.0.1:${device.port}`
+  // By the number of the request: the second is lost once (address 1), the fifth and sixth are one address (3).
+  let requests = 0
+  const lost = new Set([2, 5, 6])
+  device.faults.choose(() => (lost.has(++requests) ? { kind: 'deaf' } : undefined))
+  const scan = await command(root, ['device:scan', where, '-u', '1', '-r', '0-5', '--json'])
+  const place = { unit: 1, register_type: 'holding' }
+  assert.deepEqual(
+    JSON.parse(scan.out || scan.err),
+    [0, 1, 2, 3, 4, 5].map((address) => ({ ...place, address, answer: address === 3 ? null : String(10 + address) })),
+  )
+  assert.equal(scan.err, 'Unit 1 gave no answer, asked twice, at 3: what is there is not known.')
+  assert.equal(requests, 8)
+  requests = 0
+  const people = await command(root, ['device:scan', where, '-u', '1-2', '-r', '0-5', '--timeout', '200'])
+  assert.equal(people.out.split('\n').length, 6, 'a header and five registers')
+  assert.match(
+    people.err,
+    /^Unit 1 gave no answer, asked twice, at 3: [^\n]*\nNo answer at all, so not asked to the end: unit 2\.$/,
+  )
+})
+
+test('device:scan ends with the reason where the line is lost for good', async (t) => {
+  const device = await startVirtualDevice({ units: { 1: { holding: [1, 2, 3] } } })
+  t.after(() => device.close())
+  const root = folder(t, { 'package.json': '{"type":"module"}' })
+  let closing: Promise<void> | undefined
+  device.faults.choose(() => {
+    closing ??= device.close()
+    return { kind: 'deaf' }
+  })
+  const scan = await command(root, ['device:scan', `127.0.0.1:${device.port}`, '-u', '1', '-r', '0-1999'])
+  assert.equal(scan.code, EXIT.unavailable)
+  assert.match(scan.err, /DEVICE_UNREACHABLE/)
 })
 
 test('device:watch writes a line for each read off a terminal, and redraws a table on one', async (t) => {
@@ -196,8 +236,8 @@ test('device:simulate stands in for a device of the plant, or for a profile, and
   const two = await simulate(root, '--profile', 'acme', '--variables', 'base=500', '--unit', '4')
   assert.deepEqual(two.at.units, [4])
   const master = createTransport({ kind: 'tcp', host: two.at.host, port: two.at.port })
-  await master.connect({ timeoutMs: 1_000 })
-  const { values: level } = await master.call(4, { fc: 3, address: 504, count: 1 }, { timeoutMs: 1_000 })
+  await master.connect({ timeoutMs: 10_000 })
+  const { values: level } = await master.call(4, { fc: 3, address: 504, count: 1 }, { timeoutMs: 10_000 })
   assert.deepEqual(level, [50])
   await master.close()
   two.stop.abort()
@@ -227,10 +267,10 @@ test('device:simulate runs what a file describes and tells what masters write', 
   const { host, port, units } = JSON.parse(lines[0]!) as { host: string; port: number; units: number[] }
   assert.deepEqual(units, [3])
   const master = createTransport({ kind: 'tcp', host, port })
-  await master.connect({ timeoutMs: 1_000 })
-  assert.deepEqual((await master.call(3, { fc: 3, address: 4, count: 1 }, { timeoutMs: 1_000 })).values, [44])
-  assert.deepEqual((await master.call(3, { fc: 4, address: 0, count: 1 }, { timeoutMs: 1_000 })).values, [17])
-  await master.call(3, { fc: 6, address: 4, value: 45 }, { timeoutMs: 1_000 })
+  await master.connect({ timeoutMs: 10_000 })
+  assert.deepEqual((await master.call(3, { fc: 3, address: 4, count: 1 }, { timeoutMs: 10_000 })).values, [44])
+  assert.deepEqual((await master.call(3, { fc: 4, address: 0, count: 1 }, { timeoutMs: 10_000 })).values, [17])
+  await master.call(3, { fc: 6, address: 4, value: 45 }, { timeoutMs: 10_000 })
   await master.close()
   stop.abort()
   assert.equal(await ended, 0)

@@ -20,7 +20,7 @@ import { letter, parkable, storeContract } from './store-contract.js'
 const write = { op: 'write', device_id: 'd', items: [{ point: 'p', value: 1 }] } as const
 
 /** A folder with a real database and a real spool; the database can be taken away and lives of the gateway follow each other. */
-async function plant() {
+async function plant({ copyWaitMs = 100 } = {}) {
   const dir = await mkdtemp(join(tmpdir(), 'routemq-delivery-'))
   const database = (await openDatabase(
     { kind: 'sqlite', file: join(dir, 'd.db') },
@@ -69,7 +69,7 @@ async function plant() {
       },
       owner: { instance: 'i', boot: `boot-${++life}` },
       logger: silentLogger,
-      copyWaitMs: 100,
+      copyWaitMs,
       replayMs: 100,
       ...(remembered !== undefined && { remembered }),
     })
@@ -301,7 +301,7 @@ for (const ending of ['complete', 'release'] as const)
   })
 
 test('a copy that waited in a worker that died does not take the claim with it', async () => {
-  const { start, close } = await plant()
+  const { start, close } = await plant({ copyWaitMs: 60_000 })
   const { store } = await start()
   const [one, two] = [store.forWorker('slot-1'), store.forWorker('slot-2')]
   await two.claim('k', 'h')
@@ -355,7 +355,7 @@ test('a write that provably did nothing may be sent by the next run', async () =
 })
 
 test('a copy waits for the end of the first instead of asking in a hurry', async () => {
-  const { start, close } = await plant()
+  const { start, close } = await plant({ copyWaitMs: 60_000 })
   const { store } = await start()
   await store.claim('k', 'h')
   const second = store.claim('k', 'h')

@@ -39,7 +39,7 @@ test('a body that is too large is refused, by its length and by its bytes', asyn
 })
 
 test('clients that are slow over their headers or their body are cut off with a word', async (context) => {
-  const sidecar = await start(context, { timeouts: { headersMs: 100, requestMs: 300 } })
+  const sidecar = await start(context, { timeouts: { headersMs: 1_500, requestMs: 2_000 } })
   const headers = await raw(sidecar.port, (socket) => socket.write('GET /live HTTP/1.1\r\nhost: local'))
   assert.match(headers, /^HTTP\/1\.1 408 [\s\S]*REQUEST_TIMEOUT/)
   const body = await raw(sidecar.port, (socket) =>

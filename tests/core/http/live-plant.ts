@@ -40,7 +40,7 @@ export async function livePlant(context: TestContext): Promise<LivePlant> {
     await field.stop(500)
     await device.close()
   })
-  const base = { host: '127.0.0.1', port: device.port, framer: 'SOCKET', max_retries: 0, timeout_ms: 150 } as const
+  const base = { host: '127.0.0.1', port: device.port, framer: 'SOCKET', max_retries: 0, timeout_ms: 1_500 } as const
   const records = [
     normalizeDevice({
       ...base,
@@ -52,7 +52,7 @@ export async function livePlant(context: TestContext): Promise<LivePlant> {
       ],
     }),
     normalizeDevice({ ...base, device_id: 'meter-2', slave_id: 2, write_enabled: false }),
-    normalizeDevice({ ...base, device_id: 'silent', slave_id: 9 }),
+    normalizeDevice({ ...base, device_id: 'silent', slave_id: 9, timeout_ms: 150 }),
   ]
   const counters = plant().metrics.snapshot()
   const services = plant({

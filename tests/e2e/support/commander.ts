@@ -30,7 +30,7 @@ export class Commander {
   }
 
   /** Publishes a command at QoS 1 and resolves with its answer: response topic on MQTT 5, `<topic>/response` on 3.1.1. */
-  async send(topic: string, payload: unknown, timeoutMs = 10_000): Promise<Record<string, unknown>> {
+  async send(topic: string, payload: unknown, timeoutMs = 60_000): Promise<Record<string, unknown>> {
     const bytes = typeof payload === 'string' ? payload : JSON.stringify(payload)
     if (this.protocol === 5) {
       const id = randomUUID()

