@@ -25,7 +25,8 @@ for (const framer of ['RTU', 'ASCII'] as const) {
       const units = { [unit]: { holding, coil: [false], functions: { 65: ownFunction } } }
       devices.push(await startVirtualDevice({ line: { kind, ...settings, path: line.paths[unit]! }, units }))
     }
-    const open = (options: Record<string, unknown> = {}) => {
+    /** Who is there has time to answer: the line is made of processes. */
+    const open = (options: Record<string, unknown> = {}, timeoutMs = 10_000) => {
       const field = new FieldService({
         config: {
           demoPort: undefined,
@@ -40,13 +41,15 @@ for (const framer of ['RTU', 'ASCII'] as const) {
       const common = {
         ...serial,
         framer,
-        timeout_ms: 1_000,
         max_retries: 0,
         options: { late_grace_ms: 50, ...options },
       }
       field.apply([
-        ...[1, 2, 3].map((slave_id) => normalizeDevice({ device_id: `unit${slave_id}`, slave_id, ...common })),
-        normalizeDevice({ device_id: 'all', unit_id: 0, ...common }),
+        ...[1, 2, 3].map((slave_id) => {
+          const timeout_ms = slave_id === 3 ? 1_000 : timeoutMs
+          return normalizeDevice({ device_id: `unit${slave_id}`, slave_id, timeout_ms, ...common })
+        }),
+        normalizeDevice({ device_id: 'all', unit_id: 0, timeout_ms: 1_000, ...common }),
       ])
       const write = (device_id: string, ...items: WriteItem[]) => field.request({ op: 'write', device_id, items })
       const outcomes = (device_id: string, ...items: WriteItem[]) =>
@@ -126,7 +129,7 @@ for (const framer of ['RTU', 'ASCII'] as const) {
     })
 
     test('local_echo set where there is none: reads go on, nothing is taken for confirmed, and people are told', async () => {
-      const master = plant.open({ local_echo: true })
+      const master = plant.open({ local_echo: true }, 1_000)
       assert.equal(await master.read('unit1', 30), 7)
       assert.match(master.field.gateways()[0]!.notice!, /^LINE_ECHO: local_echo is set/)
       assert.deepEqual(await master.outcomes('unit1', register(41, 5)), ['unknown'])

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { WriteResult } from '../../../core/modbus/field.js'
 import type { Fault } from '../../../core/modbus/server/faults.js'
+import { FakeClock } from '../../../core/testing/fake-clock.js'
 import { openField } from './field-harness.js'
 
 /** A repeatable source of numbers below 1 (mulberry32). */
@@ -12,6 +13,17 @@ function seeded(seed: number) {
     t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
     return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296
   }
+}
+
+/** Time passes while the event loop turns, and only then: a process that is held up is late for nothing. */
+async function inTime<T>(clock: FakeClock, work: Promise<T>): Promise<T> {
+  let isOver = false
+  const end = () => {
+    isOver = true
+  }
+  work.then(end, end)
+  while (!isOver) await clock.advance(1)
+  return await work
 }
 
 const FAULTS: readonly Fault[] = [
@@ -36,8 +48,9 @@ for (const [kind, framer] of [
 ] as const) {
   test(`${kind}: under every fault each outcome agrees with what the device itself carried out, reads with what it holds`, async () => {
     const random = seeded(42)
+    const clock = new FakeClock()
     const p = await openField(
-      { port: 0, kind, units: { 1: { holding: Array.from({ length: 500 }, (_, i) => 10_000 + i) } } },
+      { port: 0, kind, clock, units: { 1: { holding: Array.from({ length: 500 }, (_, i) => 10_000 + i) } } },
       { unit1: { framer, timeout_ms: 40, options: { late_grace_ms: 60 } } },
       {
         config: {
@@ -46,6 +59,7 @@ for (const [kind, framer] of [
           writeEnabled: true,
           topicPrefix: 'modbus/data',
         },
+        clock,
       },
     )
     p.plant.faults.choose(() => (random() < 0.5 ? FAULTS[Math.floor(random() * FAULTS.length)] : undefined))
@@ -57,21 +71,25 @@ for (const [kind, framer] of [
       const value = 1_000 + i
       const address = 600 + (i % 7)
       const item = { register_type: 'holding', address, values: [value] } as const
-      const results = await p.field.request({ op: 'write', device_id: 'unit1', items: [item] }).then(
+      const write = p.field.request({ op: 'write', device_id: 'unit1', items: [item] }).then(
         (answer) => answer.results,
         (error) => error.details.results as WriteResult[],
       )
+      const results = await inTime(clock, write)
       const outcome = results[0]!.outcome
       told.push({ value, outcome })
       counts[outcome] = (counts[outcome] ?? 0) + 1
       const from = (i * 37) % 490
       const read = { op: 'read', device_id: 'unit1', register_type: 'holding', address: from, count: 1 } as const
-      const answer = await p.field.request(read).catch(() => undefined)
+      const answer = await inTime(
+        clock,
+        p.field.request(read).catch(() => undefined),
+      )
       if (answer !== undefined && answer.values[0] !== 10_000 + from) wrong += 1
     }
     console.log(`# ${kind}: ${JSON.stringify(counts)}`)
     // What the device may still carry out late is over by now.
-    await new Promise((resolve) => setTimeout(resolve, 150))
+    for (let ms = 0; ms < 150; ms += 1) await clock.advance(1)
     const done = new Map<number, number>()
     for (const { values } of p.plant.log) done.set(values[0]!, (done.get(values[0]!) ?? 0) + 1)
     for (const { value, outcome } of told) {
@@ -82,6 +100,6 @@ for (const [kind, framer] of [
     }
     assert.equal(wrong, 0, 'reads that answered with the value of another register')
     assert.ok((counts.ok ?? 0) >= 40 && (counts.unknown ?? 0) >= 10, JSON.stringify(counts))
-    await p.close()
+    await inTime(clock, p.close())
   })
 }

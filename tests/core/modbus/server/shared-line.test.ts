@@ -62,7 +62,7 @@ describe('three units and a master on one paced line', { skip: unavailable ?? fa
     const requests = devices.map((device) => device.requests)
     line.inject(Buffer.concat([Uint8Array.of(1, 6, 0, 5, 0xbe, 0xef), Uint8Array.of(0xde, 0xad)]))
     line.inject(Buffer.concat([Uint8Array.of(2, 16, 0, 5, 0, 1, 2, 0xbe, 0xef), Uint8Array.of(0xde, 0xad)]))
-    await wait(100)
+    await wait(300)
     assert.equal((await master.call(1, { fc: 3, address: 5, count: 1 }, full)).values[0], 1_005)
     assert.equal((await master.call(2, { fc: 3, address: 5, count: 1 }, full)).values[0], 2_005)
     // Nothing but these two reads was a request to anybody: the line keeps the order of what it carries.
@@ -77,7 +77,7 @@ describe('three units and a master on one paced line', { skip: unavailable ?? fa
       line.inject(withCrc(Uint8Array.of(77, 3, 0, 0, 0, 2)))
       line.inject(withCrc(Uint8Array.of(77, 3, 4, 1, 2, 3, 4)))
       line.inject(Uint8Array.of(0xff, 0x00, 0x55, 0x13, round))
-      await wait(60)
+      await wait(300)
       const unit = (round % 3) + 1
       assert.equal((await master.call(unit, { fc: 3, address: 7, count: 1 }, full)).values[0], unit * 1_000 + 7)
     }

@@ -34,8 +34,11 @@ export interface RunOptions {
 
 /** Late answers come this long after a time-out … */
 const LATE_MS = 20
-/** … and they, like copies, are waited for as long as this, which leaves room for a busy machine. */
-const GRACE_MS = 300
+/**
+ * … and they, like copies, are waited for as long as this, which leaves room for a busy machine: lines of the tests are
+ * processes, which have to wait for their turn.
+ */
+const GRACE_MS = { process: 300, line: 450 }
 const UNITS = [1, 2, 3]
 const ADDRESSES = 12
 
@@ -45,6 +48,7 @@ const ADDRESSES = 12
  */
 export async function runAgainstFaults(options: RunOptions): Promise<Tally> {
   const random = generator(options.seed)
+  const graceMs = options.device.line === undefined ? GRACE_MS.process : GRACE_MS.line
   const tally: Tally = { requests: 0, right: 0, wrong: 0, hung: 0, failures: {}, faults: {}, wrongAfter: [], growth: 0 }
   const units = Object.fromEntries(UNITS.map((unit) => [unit, {}]))
   const device = await startVirtualDevice({ ...options.device, units, random, logLimit: 100 })
@@ -63,7 +67,7 @@ export async function runAgainstFaults(options: RunOptions): Promise<Tally> {
     tally.faults[fault.kind] = (tally.faults[fault.kind] ?? 0) + 1
     return fault
   })
-  const transport = createTransport(options.endpoint ?? device.endpoint, { copyMs: GRACE_MS })
+  const transport = createTransport(options.endpoint ?? device.endpoint, { copyMs: graceMs })
   await transport.connect({ timeoutMs: 2_000 })
   let baseline = 0
 
@@ -97,7 +101,7 @@ export async function runAgainstFaults(options: RunOptions): Promise<Tally> {
     })
     const isClean = (await Promise.all(batch)).every(Boolean)
     // Without ids the bus above waits for what is late; with them only a lost connection needs a moment.
-    if (!isClean && !transport.hasTransactionIds) await wait(GRACE_MS)
+    if (!isClean && !transport.hasTransactionIds) await wait(graceMs)
     if (transport.state !== 'open') {
       await wait(10)
       await transport.connect({ timeoutMs: 2_000 })
