@@ -2,8 +2,6 @@ import { InvalidArgumentError } from 'commander'
 import type { DeviceRecord } from '../../modbus/device-record.js'
 import { normalizeDevice } from '../../modbus/device-schema.js'
 import { busIdOf, endpointOf, unitOf } from '../../modbus/endpoint.js'
-import type { RegisterType } from '../../modbus/field.js'
-import { EXCEPTIONS } from '../../modbus/field-failure.js'
 import { type ModbusTransport, TransportError } from '../../modbus/transport/transport.js'
 import { RouteMQError } from '../../support/errors.js'
 import type { CliContext } from '../context.js'
@@ -11,6 +9,7 @@ import { type DeviceAccess, withDevices } from '../device-access.js'
 import { registerTypeArgument, showAddress } from '../modbus-address.js'
 import { integerArgument } from '../parse-arguments.js'
 import type { Registry } from '../program.js'
+import { type Found, type Range, type Scanned, scanBus } from '../scan-bus.js'
 import { table } from '../table.js'
 
 interface ScanOptions {
@@ -21,20 +20,6 @@ interface ScanOptions {
   readonly framer: string
 }
 
-interface Range {
-  readonly from: number
-  readonly to: number
-}
-
-interface Found {
-  readonly unit: number
-  readonly register_type?: RegisterType
-  readonly address?: number
-  /** A value, or how the unit refused: both are an answer. */
-  readonly answer: string
-}
-
-const READ = { coil: 1, discrete: 2, holding: 3, input: 4 } as const
 const ECHO =
   'LINE_ECHO: the line gives back what is sent to it. Set options.local_echo of its devices, so that no write is confirmed by its own echo.'
 /** Addresses a scan may ask for, one request each: bounded, whatever was typed. */
@@ -69,9 +54,24 @@ export function registerDeviceScan({ program, action }: Registry): void {
           const line = createTransport(endpointOf(record), { echo })
           try {
             await connect(line, record, context)
-            const found = await scan(line, { units, registers, type, timeoutMs: options.timeout }, context, json)
-            if (json) context.out(JSON.stringify(found))
-            else show(context, found, registers !== undefined)
+            const { signal, terminal, err } = context
+            const scanned = await scanBus(line, {
+              units,
+              registers,
+              type,
+              timeoutMs: options.timeout,
+              signal,
+              claim: () => devices.claim(busIdOf(record)),
+              onProgress: (asked, total, found) => {
+                if (terminal && !json && asked % 50 === 0 && asked > 0)
+                  err(`${asked} of ${total} asked, ${found} found`)
+              },
+            }).catch((cause: unknown) => {
+              throw cause instanceof TransportError ? unreachable(record, cause) : cause
+            })
+            if (json) context.out(JSON.stringify(scanned.found))
+            else show(context, scanned.found, registers !== undefined)
+            tellLost(context, scanned)
             if (echo.state === 'present') context.err(ECHO)
             return 0
           } finally {
@@ -100,66 +100,39 @@ async function connect(line: ModbusTransport, record: DeviceRecord, { signal }: 
   try {
     await line.connect({ timeoutMs: 3_000, signal })
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
-    throw new RouteMQError('DEVICE_UNREACHABLE', `${busIdOf(record)} cannot be opened: ${reason}`, { cause })
+    throw unreachable(record, cause)
   }
 }
 
-async function scan(
-  line: ModbusTransport,
-  wanted: { units: Range; registers: Range | undefined; type: RegisterType; timeoutMs: number },
-  { signal, terminal, err }: CliContext,
-  json: boolean,
-): Promise<Found[]> {
-  const { units, registers = { from: 0, to: 0 }, type, timeoutMs } = wanted
-  const total = (units.to - units.from + 1) * (registers.to - registers.from + 1)
-  const found: Found[] = []
-  let asked = 0
-  for (let unit = units.from; unit <= units.to; unit += 1) {
-    for (let address = registers.from; address <= registers.to && !signal.aborted; address += 1) {
-      if (terminal && !json && asked % 50 === 0 && asked > 0) err(`${asked} of ${total} asked, ${found.length} found`)
-      asked += 1
-      const answer = await ask(line, unit, { fc: READ[type], address }, timeoutMs, signal)
-      if (answer === undefined) {
-        // A unit that is silent at one address is silent at all: asking on would only take time.
-        if (wanted.registers !== undefined) break
-        continue
-      }
-      const missing = wanted.registers !== undefined && answer === refusal(2)
-      if (!missing)
-        found.push({ unit, ...(wanted.registers === undefined ? {} : { register_type: type, address }), answer })
-    }
+function unreachable(record: DeviceRecord, cause: unknown): RouteMQError {
+  const reason = cause instanceof Error ? cause.message : String(cause)
+  return new RouteMQError('DEVICE_UNREACHABLE', `${busIdOf(record)} cannot be opened: ${reason}`, { cause })
+}
+
+/** What lost both its answers, by unit: the registers may be there all the same. */
+function tellLost({ err }: CliContext, { found, silent }: Scanned): void {
+  const lost = found.filter(({ answer }) => answer === null)
+  for (const unit of new Set(lost.map((one) => one.unit))) {
+    const addresses = lost.filter((one) => one.unit === unit).map(({ address }) => address!)
+    err(`Unit ${unit} gave no answer, asked twice, at ${ranges(addresses)}: what is there is not known.`)
   }
-  return found
+  if (silent.length > 0)
+    err(`No answer at all, so not asked to the end: ${silent.length === 1 ? 'unit' : 'units'} ${ranges(silent)}.`)
 }
 
-/** The value, how it was refused, or undefined where nobody answered. */
-async function ask(
-  line: ModbusTransport,
-  unit: number,
-  { fc, address }: { fc: 1 | 2 | 3 | 4; address: number },
-  timeoutMs: number,
-  signal: AbortSignal,
-): Promise<string | undefined> {
-  try {
-    if (line.state !== 'open') await line.connect({ timeoutMs: 3_000, signal })
-    const { values } = await line.call(unit, { fc, address, count: 1 }, { timeoutMs, signal })
-    return String(values[0])
-  } catch (error) {
-    if (!(error instanceof TransportError)) throw error
-    if (!line.hasTransactionIds) line.discardInput()
-    if (error.failure.kind !== 'exception') return undefined
-    const { exceptionCode } = error.failure
-    // The gateway speaks, not the unit behind it (V1.1b3, section 7).
-    return exceptionCode === 10 || exceptionCode === 11 ? undefined : refusal(exceptionCode)
+/** `1-3, 7` of ascending numbers. */
+function ranges(numbers: readonly number[]): string {
+  const parts: [number, number][] = []
+  for (const number of numbers) {
+    const last = parts.at(-1)
+    if (last !== undefined && last[1] === number - 1) last[1] = number
+    else parts.push([number, number])
   }
+  return parts.map(([from, to]) => (from === to ? `${from}` : `${from}-${to}`)).join(', ')
 }
 
-function refusal(code: number): string {
-  return `exception ${code}, ${EXCEPTIONS[code]?.name ?? 'unknown'}`
-}
-
-function show({ out }: CliContext, found: readonly Found[], registers: boolean): void {
+function show({ out }: CliContext, all: readonly Found[], registers: boolean): void {
+  const found = all.flatMap((one) => (one.answer === null ? [] : [{ ...one, answer: one.answer }]))
   if (found.length === 0) out('Nobody answered.')
   else if (registers) {
     const rows = found.map(({ unit, register_type, address, answer }) => [
