@@ -19,6 +19,8 @@ export interface ContextServices {
   call(topic: string, payload: unknown, options: CallOptions | undefined): Promise<unknown>
   reply(unit: Unit, context: DeliveryContext, value: unknown): Promise<void>
   terminate(unit: Unit, work: () => unknown): void
+  /** Its deadline as the wall clock reads now, which may have been set since. */
+  deadlineNow(unit: Unit): number | undefined
 }
 
 /**
@@ -77,7 +79,7 @@ export class DeliveryContext implements Context {
     this.#field ??= new FieldUse({
       field: this.#services.field,
       signal: this.signal,
-      deadline: this.deadline,
+      deadline: () => this.#services.deadlineNow(this.#unit),
       actor: this.#actor(),
       claim: this.#unit.claimed ? this.#unit.claimKey : undefined,
     })

@@ -6,8 +6,10 @@ export class Copy {
   readonly units: Unit[] = []
   /** Set where more than one route runs. */
   turn: ReplyTurn | undefined
-  /** Monotonic milliseconds of the arrival, as exact as the watch ticks. */
+  /** Monotonic milliseconds of the arrival, as exact as the watch ticks... */
   readonly heldSince: number
+  /** ...and exactly, where a route's deadline counts from it. */
+  arrivedAt: number | undefined
   readonly sequence: number
   older: Copy | undefined
   newer: Copy | undefined

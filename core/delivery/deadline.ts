@@ -1,4 +1,5 @@
 import type { InboundMessage } from '../mqtt/message.js'
+import type { Clock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
 
 /** Unix times by their size: as seconds 1e11 is the year 5138, as milliseconds 1973; and so on for finer units. */
@@ -65,11 +66,27 @@ function instantIn(payload: unknown, field: string, isCommand: boolean): number 
   throw new RouteMQError('PAYLOAD_INVALID', message, { details: { fields: [{ path: field, message }] } })
 }
 
-/** Throws COMMAND_EXPIRED once `deadline` has passed. */
-export function refuseExpired(deadline: number | undefined, now: number): void {
-  if (deadline === undefined || now < deadline) return
-  throw new RouteMQError('COMMAND_EXPIRED', `the message expired ${Math.round(now - deadline)} ms ago`, {
-    details: { expired_at: new Date(deadline).toISOString(), late_ms: Math.round(now - deadline) },
+/** A deadline on both clocks: the wall clock, which may be set, and the one that never steps. */
+export interface Deadline {
+  /** Wall clock milliseconds. */
+  readonly deadline: number | undefined
+  /** Monotonic milliseconds. */
+  readonly lapsesAt: number | undefined
+}
+
+/** Milliseconds since it passed on either clock, whichever passed it first; negative before, undefined without one. */
+export function latenessOf({ deadline, lapsesAt }: Deadline, clock: Clock): number | undefined {
+  if (deadline === undefined) return undefined
+  const late = clock.now() - deadline
+  return lapsesAt === undefined ? late : Math.max(late, clock.monotonic() - lapsesAt)
+}
+
+/** Throws COMMAND_EXPIRED once the deadline has passed. */
+export function refuseExpired(limit: Deadline, clock: Clock): void {
+  const late = latenessOf(limit, clock)
+  if (late === undefined || late < 0) return
+  throw new RouteMQError('COMMAND_EXPIRED', `the message expired ${Math.round(late)} ms ago`, {
+    details: { expired_at: new Date(limit.deadline!).toISOString(), late_ms: Math.round(late) },
   })
 }
 

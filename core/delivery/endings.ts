@@ -29,6 +29,8 @@ export interface EndingsParts {
   /** Gives back the slot and the key of a unit. */
   readonly leaveQueue: (unit: Unit) => void
   readonly onFinished: (unit: Unit, ok: boolean) => void
+  /** Work after an acknowledgement has ended. */
+  readonly onQuiet: () => void
   /** Aborted: nothing is acknowledged, answered or kept any more. */
   readonly stop: AbortSignal
 }
@@ -36,14 +38,22 @@ export interface EndingsParts {
 /** Sees to what the end of a (message, route) demands: claim, dead letter, reply, acknowledgement, in this order. */
 export class Endings {
   readonly #parts: EndingsParts
+  #afterwards = 0
 
   constructor(parts: EndingsParts) {
     this.#parts = parts
   }
 
+  /** `ctx.terminate()` work that runs now. */
+  get afterwards(): number {
+    return this.#afterwards
+  }
+
   /** The route does not run on this message. */
   skipped(unit: Unit): void {
     const { stats, leaveQueue } = this.#parts
+    const message = `the route ${unit.route.id} takes no retained messages`
+    unit.onEnd?.({ ok: false, error: { code: 'ROUTE_UNKNOWN', message } })
     stats.count('skipped')
     leaveQueue(unit)
     void this.#offer(unit, undefined)
@@ -156,6 +166,7 @@ export class Endings {
       this.#parts.leaveQueue(unit)
       // The less specific routes wait for what it has to say.
       void this.#offer(unit, undefined)
+      unit.onEnd?.({ ok: false, error: { code: 'INTERNAL', message: 'the delivery broke' } })
       this.#finish(unit, false)
     })
   }
@@ -205,11 +216,15 @@ export class Endings {
   }
 
   async #after(unit: Unit, work: () => unknown): Promise<void> {
+    this.#afterwards += 1
     try {
       await work()
     } catch (error) {
       const facts = { route: unit.route.id, topic: unit.message.topic, err: error }
       this.#parts.logger.warn(facts, 'work after the acknowledgement failed')
+    } finally {
+      this.#afterwards -= 1
+      this.#parts.onQuiet()
     }
   }
 }

@@ -76,7 +76,8 @@ export class DeliveryEngine {
   readonly #stats = new DeliveryStats()
   readonly #stalls = new Stalls()
   readonly #queues = new Map<Route, RouteQueue<Unit>>()
-  readonly #holdings: Holding[] = []
+  /** Those that held something at the last look. */
+  readonly #holdings = new Set<Holding>()
   readonly #parking: Parking
   readonly #bodies: Bodies
   readonly #leftovers: Leftovers
@@ -139,6 +140,7 @@ export class DeliveryEngine {
       random,
       maxPacketBytes: config.maxPacketBytes,
       onFinished: (unit, ok) => this.#onFinished(unit, ok),
+      onQuiet: () => this.#tellIfQuiet(),
     })
   }
 
@@ -148,7 +150,6 @@ export class DeliveryEngine {
    */
   intake(subscriptions: readonly PlannedSubscription[]): (message: InboundMessage, settle: () => void) => void {
     const holding = new Holding()
-    this.#holdings.push(holding)
     const allowed = routesByCopy(subscriptions)
     return (message, settle) => {
       if (this.#stopped) return
@@ -197,7 +198,7 @@ export class DeliveryEngine {
     })
   }
 
-  /** Resolves when nothing is held on a lane and no handler runs, or after `deadlineMs`. Parked messages stay parked. */
+  /** Resolves when nothing is held on a lane, no handler and no `ctx.terminate()` work runs, or after `deadlineMs`. Parked messages stay parked. */
   drain(deadlineMs: number): Promise<void> {
     if (this.#quiet) return Promise.resolve()
     return new Promise((resolve) => {
@@ -235,13 +236,15 @@ export class DeliveryEngine {
   }
 
   get #quiet(): boolean {
-    return this.#held === 0 && this.#runner.running === 0
+    return this.#held === 0 && this.#runner.quiet
   }
 
   #accept(message: InboundMessage, matches: readonly Match[], holding: Holding, settle: () => void): void {
     this.#arm()
     const copy = new Copy(holding, settle, this.#now)
+    if (holding.size === 0) this.#holdings.add(holding)
     holding.add(copy)
+    if (matches.some(({ route }) => route.maxAgeMs !== undefined)) copy.arrivedAt = this.#clock.monotonic()
     if (matches.length > 1) copy.turn = new ReplyTurn(matches.length)
     for (let rank = 0; rank < matches.length; rank++) {
       const { route, params } = matches[rank]!
@@ -261,6 +264,7 @@ export class DeliveryEngine {
     const match = this.#options.dispatcher.match(stored.topic).find(({ route }) => route.id === stored.route)
     if (match === undefined) return undefined
     const unit = new Unit(fromStored(stored), match.route, match.params, { deadline: stored.deadline })
+    if (stored.deadline !== undefined) unit.lapsesAt = this.#clock.monotonic() + (stored.deadline - this.#clock.now())
     unit.auth = stored.auth
     unit.payloadHash = stored.payloadHash
     return unit
@@ -312,6 +316,8 @@ export class DeliveryEngine {
         })
       }
     }
+    // The session of one that was adopted never comes again.
+    for (const holding of this.#holdings) if (holding.size === 0) this.#holdings.delete(holding)
     this.#runner.watch(this.#now)
     if (this.#parking.messages === 0) this.#stalls.clear()
     // The last that was held may have been parked while its attempt pauses: nothing finishes then.

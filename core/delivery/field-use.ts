@@ -8,7 +8,7 @@ const UNCERTAIN: ReadonlySet<ErrorCode> = new Set(['WRITE_OUTCOME_UNKNOWN', 'WRI
 export interface FieldUseOptions {
   readonly field: FieldPort
   readonly signal: AbortSignal
-  readonly deadline: number | undefined
+  readonly deadline: () => number | undefined
   readonly actor: Actor
   /** The claim that this attempt runs under: lets the gateway recognise its writes when it runs again. */
   readonly claim: string | undefined
@@ -41,7 +41,8 @@ export class FieldUse implements FieldPort {
   }
 
   async request<R extends FieldRequest>(request: R, signal?: AbortSignal): Promise<FieldResponse<R>> {
-    const { field, deadline } = this.#options
+    const { field } = this.#options
+    const deadline = this.#options.deadline()
     const joined = this.#join(signal)
     if (request.op !== 'write') return field.request(withDeadline(request, deadline), joined)
     const { actor, claim } = this.#options

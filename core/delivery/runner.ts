@@ -6,7 +6,7 @@ import { asUnknown, remember, requestIdOf } from './attempt-facts.js'
 import type { Bodies } from './bodies.js'
 import { claimKeyOf, fromKept, payloadHashOf, takeClaim } from './claims.js'
 import { type ContextServices, DeliveryContext } from './context.js'
-import { deadlineOf, refuseExpired } from './deadline.js'
+import { deadlineOf, latenessOf, refuseExpired } from './deadline.js'
 import { Endings, type EndingsParts } from './endings.js'
 import { decode } from './payload.js'
 import type { RouteQueue } from './route-queue.js'
@@ -19,6 +19,8 @@ import type { Unit } from './unit.js'
 const DEFAULT_TIMEOUT_MS = 60_000
 /** After its time limit an attempt has this long to learn what became of a write that is on its way. */
 const WRITE_GRACE_MS = 1_000
+/** Two clocks that went alike differ by less than this. */
+const CLOCK_STEP_MS = 100
 /** Pauses before a second copy asks again whether the first has ended. */
 const COPY_WAIT = { first: 50, max: 1_000 }
 /** ...and before a store that cannot be read is asked again for a parked message. */
@@ -27,7 +29,7 @@ const FETCH_AGAIN_MS = 1_000
 export interface RunnerParts extends Omit<EndingsParts, 'leaveQueue' | 'screening' | 'stop'> {
   readonly bodies: Bodies
   readonly queueOf: (route: Route) => RouteQueue<Unit>
-  readonly services: Omit<ContextServices, 'reply' | 'terminate'>
+  readonly services: Omit<ContextServices, 'reply' | 'terminate' | 'deadlineNow'>
   readonly random: () => number
   readonly maxPacketBytes: number
 }
@@ -48,6 +50,7 @@ export class Runner {
       ...parts.services,
       reply: (unit, context, value) => this.#endings.replyNow(unit, context, value),
       terminate: (unit, work) => this.#endings.terminate(unit, work),
+      deadlineNow: (unit) => this.#deadlineNow(unit),
     }
     this.#screening = new Screening(this.#services, parts.maxPacketBytes)
     this.#endings = new Endings({
@@ -60,6 +63,11 @@ export class Runner {
 
   get running(): number {
     return this.#running.size
+  }
+
+  /** Neither does an attempt run, nor work that was given to `ctx.terminate()`. */
+  get quiet(): boolean {
+    return this.#running.size === 0 && this.#endings.afterwards === 0
   }
 
   /** The queue calls this when slot and key are free. Never throws. */
@@ -168,12 +176,32 @@ export class Runner {
       return // It will fail for this very reason when its turn comes, at whatever age.
     }
     try {
-      unit.deadline = deadlineOf(unit.message, payload, unit.route.maxAgeMs)
-      unit.dated = true
+      this.#date(unit, payload)
     } catch {
       // Of unknown age now, it is too old later. In this life its turn ends with the exact reason.
       unit.deadline = unit.message.receivedAt
     }
+  }
+
+  #date(unit: Unit, payload: unknown): void {
+    const { message, copy } = unit
+    unit.deadline = deadlineOf(message, payload, unit.route.maxAgeMs)
+    unit.dated = true
+    if (unit.deadline === undefined) return
+    const { clock } = this.#parts
+    // Counted from its arrival where both clocks know that: it may have waited here since.
+    const [monotonic, wall] =
+      copy?.arrivedAt === undefined ? [clock.monotonic(), clock.now()] : [copy.arrivedAt, message.receivedAt]
+    unit.lapsesAt = monotonic + (unit.deadline - wall)
+  }
+
+  /** The deadline as the wall clock reads now. */
+  #deadlineNow(unit: Unit): number | undefined {
+    const { clock } = this.#parts
+    const late = unit.force ? undefined : latenessOf(unit, clock)
+    if (late === undefined) return unit.deadline
+    const now = clock.now() - late
+    return unit.deadline! - now > CLOCK_STEP_MS ? now : unit.deadline
   }
 
   #runInTime(unit: Unit, payload: unknown): void {
@@ -182,11 +210,8 @@ export class Runner {
       return
     }
     try {
-      if (!unit.dated) {
-        unit.deadline = deadlineOf(unit.message, payload, unit.route.maxAgeMs)
-        unit.dated = true
-      }
-      if (unit.deadline !== undefined && !unit.force) refuseExpired(unit.deadline, this.#parts.clock.now())
+      if (!unit.dated) this.#date(unit, payload)
+      if (!unit.force) refuseExpired(unit, this.#parts.clock)
     } catch (error) {
       this.#attemptFailed(unit, undefined, error)
       return
@@ -253,7 +278,7 @@ export class Runner {
     const limit = (unit.route.timeoutMs ?? DEFAULT_TIMEOUT_MS) + WRITE_GRACE_MS
     if (unit.force || clock.monotonic() - unit.waitsSince < limit) return
     this.#dateIt(unit)
-    refuseExpired(unit.deadline, clock.now())
+    refuseExpired(unit, clock)
   }
 
   #attemptSucceeded(unit: Unit, context: DeliveryContext, value: unknown): void {
@@ -298,9 +323,10 @@ export class Runner {
     unit.backoff ??= new Backoff({ random, ...unit.route.backoff })
     const delay = unit.backoff.next()
     this.#pause(unit)
-    const tooLate = unit.deadline !== undefined && clock.now() + delay >= unit.deadline
-    const keepsTrying = !tooLate && ((await this.park(unit)) || unit.unjudged)
-    if (!keepsTrying) return this.#endings.failed(unit, error, true)
+    const late = latenessOf(unit, clock)
+    if (late !== undefined && late + delay >= 0) return this.#endings.failed(unit, error, true)
+    // Where nothing can be parked now it pauses in its place on the lane: it is parked from there when that is possible again.
+    await this.park(unit)
     // Nothing was driven: should this process end during the pause, the next one may run the command.
     if (unit.claimed) await this.#endings.giveClaimBack(unit)
     unit.attempt += 1

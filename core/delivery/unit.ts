@@ -32,6 +32,8 @@ export class Unit implements Queued {
   requestId: string | number | undefined
   /** Known from the store, or once the payload was read. */
   deadline: number | undefined
+  /** The same on the monotonic clock, so that a wall clock set back lets nothing run longer. */
+  lapsesAt: number | undefined
   auth: unknown
   payloadHash: string | undefined
   /** What the gateway knows this run by, while it is noted there; see `Suspects`. */

@@ -46,9 +46,17 @@ test('a message that waited at the broker and carries no time has an unknown age
 })
 
 test('a deadline has passed from its millisecond on', () => {
-  refuseExpired(undefined, 10)
-  refuseExpired(11, 10)
-  assert.throws(() => refuseExpired(10, 10), { code: 'COMMAND_EXPIRED' })
+  const clock = { ...systemClock, now: () => 10, monotonic: () => 500 }
+  refuseExpired({ deadline: undefined, lapsesAt: undefined }, clock)
+  refuseExpired({ deadline: 11, lapsesAt: undefined }, clock)
+  refuseExpired({ deadline: 11, lapsesAt: 501 }, clock)
+  for (const limit of [
+    { deadline: 10, lapsesAt: undefined },
+    { deadline: 10, lapsesAt: 501 },
+    { deadline: 11, lapsesAt: 500 },
+  ]) {
+    assert.throws(() => refuseExpired(limit, clock), { code: 'COMMAND_EXPIRED' })
+  }
 })
 
 test('a time is read in every unit, as a number or a text; what is none is no time', () => {

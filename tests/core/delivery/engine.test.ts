@@ -307,20 +307,24 @@ test('past the bound of parked messages a message stays on its lane', async () =
   assert.equal(engine.stats().handled, 4)
 })
 
-test('a message that cannot be parked stays on its lane and is not lost', async () => {
+test('a message that cannot be parked stays on its lane with all its attempts, and is not lost', async () => {
   const store = new KeepingStore()
   store.fail = (method) => (method === 'park' ? new Error('disk full') : undefined)
   let runs = 0
   const { send, engine } = bench(
     (router) =>
-      router.on('a', () => {
-        runs += 1
-        throw new Error('boom')
-      }),
+      router.on(
+        'a',
+        () => {
+          runs += 1
+          throw new Error('boom')
+        },
+        { attempts: 2, backoff: { first: 5, max: 5, jitter: 0 } },
+      ),
     { store },
   )
   await send('a', 1)
-  assert.equal(runs, 1)
+  assert.equal(runs, 2)
   assert.equal(store.inner.letters.length, 1)
   assert.equal(engine.stats().park_refused, 1)
 })
@@ -802,4 +806,107 @@ test('where the engine itself breaks over a message, that is a dead letter, and 
     ['INTERNAL'],
   )
   await engine.stop()
+})
+
+test('a wall clock that is set back lets no command run past its age, and its writes carry a deadline of that clock', async () => {
+  let set = 0
+  let passed = 0
+  const clock = {
+    ...systemClock,
+    now: () => Date.now() + set + passed,
+    monotonic: () => systemClock.monotonic() + passed,
+  }
+  let letGo = () => {}
+  const first = new Promise<void>((resolve) => {
+    letGo = resolve
+  })
+  const ran: unknown[] = []
+  const { send, store, field, engine } = bench(
+    (router) =>
+      router.on(
+        'a',
+        async ({ payload, devices }) => {
+          ran.push(payload)
+          await first
+          await devices.request({ op: 'read', device_id: 'd', points: ['p'] } as never)
+        },
+        { maxAge: 60_000, concurrency: 1, attempts: 1 },
+      ),
+    { clock },
+  )
+  const both = [send('a', 1), send('a', 2)]
+  await until('the first runs', () => ran.length === 1)
+  set = -3_600_000
+  passed = 61_000
+  letGo()
+  await Promise.all(both)
+  await until('the end of the second', () => (store as KeepingStore).inner.letters.length === 1)
+  assert.deepEqual(ran, [1])
+  assert.equal((store as KeepingStore).inner.letters[0]!.error.code, 'COMMAND_EXPIRED')
+  const { deadline } = field.requests[0] as { deadline: number }
+  assert.ok(deadline <= clock.now(), 'passed on the clock that was set too')
+  await engine.stop()
+})
+
+test('a retryable failure while nothing can be parked pauses on its lane and is tried again', async () => {
+  const store = new KeepingStore()
+  let runs = 0
+  const { send, engine } = bench(
+    (router) =>
+      router.on(
+        'a',
+        () => {
+          runs += 1
+          if (runs < 3) throw new Error('not yet')
+        },
+        { attempts: 3, backoff: { first: 5, max: 5, jitter: 0 } },
+      ),
+    { store, parking: { messages: 0 } },
+  )
+  await send('a', 1)
+  assert.equal(runs, 3)
+  assert.deepEqual(store.inner.letters, [])
+  assert.equal(engine.stats().retried, 2)
+  assert.equal(engine.stats().parked, 0)
+})
+
+test('drain waits for the work that was given to terminate', async () => {
+  let letGo = () => {}
+  const work = new Promise<void>((resolve) => {
+    letGo = resolve
+  })
+  let began = false
+  const { send, engine } = bench((router) =>
+    router.on('a', (ctx) =>
+      ctx.terminate(() => {
+        began = true
+        return work
+      }),
+    ),
+  )
+  await send('a', 1)
+  await until('it runs', () => began)
+  let drained = false
+  const draining = engine.drain(60_000).then(() => {
+    drained = true
+  })
+  await new Promise((resolve) => setImmediate(resolve))
+  assert.equal(drained, false)
+  letGo()
+  await draining
+})
+
+test('a person who runs a letter again learns that its route takes no retained messages', async () => {
+  const { engine, dispatcher } = bench((router) => router.on('a', () => 1))
+  const retained = message('a', 1, { retain: true })
+  const { toStored } = await import('../../../core/delivery/stored.js')
+  const stored = toStored(dispatcher.routes[0]!.id, retained, retained.payload, {
+    deadline: undefined,
+    auth: undefined,
+    payloadHash: undefined,
+  })
+  const skipped = await engine.run(stored)
+  assert.equal(skipped.ok, false)
+  assert.match(skipped.ok ? '' : skipped.error.message, /takes no retained messages/)
+  assert.deepEqual(await engine.run(stored, { force: true }), { ok: true, value: 1 })
 })

@@ -209,7 +209,7 @@ test('a handler whose function got no answer has driven something for all anybod
   const use = new FieldUse({
     field: p.field,
     signal: new AbortController().signal,
-    deadline: undefined,
+    deadline: () => undefined,
     actor,
     claim: undefined,
   })
