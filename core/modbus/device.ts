@@ -15,13 +15,16 @@ import type { RequestCounter } from './field-metrics.js'
 import type { Patience } from './patience.js'
 import { LearnedRanges } from './planner/learned-ranges.js'
 import { DevicePoints } from './points.js'
-import { Quarantine } from './quarantine.js'
+import { type ProbeBudget, Quarantine } from './quarantine.js'
 import { SharedReads } from './shared-reads.js'
 import type { ModbusCall } from './transport/transport.js'
+import { TrialTime } from './trial-time.js'
 
 const READ_FUNCTION: Readonly<Record<RegisterType, 1 | 2 | 3 | 4>> = { coil: 1, discrete: 2, holding: 3, input: 4 }
 /** First pause after "server busy"; it doubles up to ten times itself. */
 const BUSY_PAUSE_MS = 100
+/** Failures in a row after which a caller's read waits like a trial. */
+const SUSPECT_AFTER = 2
 
 export interface DeviceContext {
   readonly bus: Bus
@@ -29,6 +32,10 @@ export interface DeviceContext {
   readonly clock: Clock
   readonly counter: RequestCounter
   readonly breaker: { readonly failures: number; readonly recoveryMs: number }
+  /** Of its bus. */
+  readonly probes: ProbeBudget
+  /** Whether its bus has no other device that could be held up. */
+  readonly isAlone: () => boolean
   readonly onState: (device: Device, state: DeviceState, before: DeviceState) => void
   readonly onBreaker: (device: Device, state: 'open' | 'closed') => void
 }
@@ -53,9 +60,12 @@ export class Device {
   readonly learned = new LearnedRanges()
   readonly #context: DeviceContext
   readonly #shared: SharedReads
+  readonly #trialTime = new TrialTime()
   #state: DeviceState = { name: 'unknown' }
   /** Monotonic milliseconds when a connection last broke under a poll. */
   #lostAt = Number.NEGATIVE_INFINITY
+  /** Monotonic milliseconds of the last trial of the breaker. */
+  #triedAt = Number.NEGATIVE_INFINITY
   #isGone = false
 
   constructor(record: DeviceRecord, context: DeviceContext) {
@@ -102,7 +112,11 @@ export class Device {
 
   /** Milliseconds an answer to a poll may take: at most a second (unless the record says more) and half its interval. */
   pollTimeoutMs(intervalMs: number): number {
-    return Math.max(1, Math.min(this.record.poll_timeout_ms ?? Math.min(this.timeoutMs, 1_000), intervalMs / 2))
+    return Math.max(1, Math.min(this.#longestPollMs, intervalMs / 2))
+  }
+
+  get #longestPollMs(): number {
+    return this.record.poll_timeout_ms ?? Math.min(this.timeoutMs, 1_000)
   }
 
   /**
@@ -155,23 +169,34 @@ export class Device {
     onSent?: () => void,
     refusal?: () => string | undefined,
   ): Promise<BusAnswer> {
-    const { clock, counter, bus } = this.#context
-    this.#passBreaker()
+    const { clock, counter, bus, probes } = this.#context
+    const isSuspect = this.#isSuspect
+    const isTrial = this.breaker.state.name !== 'closed'
+    // The outcome of a write that is cut short is not known: only where one knows how long the unit takes.
+    const isBrief = isSuspect && (kind !== 'write' || (isTrial && this.#trialTime.isKnown))
+    const timeoutMs = isBrief ? this.#trialTime.next(this.timeoutMs, this.#longestPollMs) : this.timeoutMs
+    this.#passBreaker(timeoutMs)
+    let sentAt: number | undefined
     try {
       const answer = await bus.submit({
         device: this.id,
         unit: this.unit,
         kind,
         call,
-        timeoutMs: this.timeoutMs,
+        timeoutMs,
         delayMs: this.options.delay_ms,
         limit: this.options.queue_limit ?? 100,
         deadline: patience.deadline,
         signal: patience.signal,
-        onSent,
+        onSent: () => {
+          sentAt = clock.monotonic()
+          if (isSuspect) this.#trialTime.began()
+          onSent?.()
+        },
         refusal,
       })
       counter.succeeded(type, answer.roundTripMs)
+      this.#trialTime.answered(answer.roundTripMs)
       this.alive()
       return answer
     } catch (error) {
@@ -181,7 +206,17 @@ export class Device {
       else if (verdict === 'nothing') this.breaker.abstain(clock.monotonic())
       else this.#fail()
       throw error
+    } finally {
+      // What was not waited for to the end cost that much less.
+      const now = clock.monotonic()
+      if (isTrial) probes.answered(sentAt ?? now, now)
     }
+  }
+
+  /** It seems dead: those who ask for it are not to hold up its neighbours. */
+  get #isSuspect(): boolean {
+    const { state } = this.breaker
+    return this.quarantine.active || state.name !== 'closed' || state.failures >= SUSPECT_AFTER
   }
 
   toError(error: unknown, call: ModbusCall): RouteMQError {
@@ -244,10 +279,20 @@ export class Device {
     if (this.#state.name !== 'offline') this.#set('silent')
   }
 
-  #passBreaker(): void {
-    const now = this.#context.clock.monotonic()
-    const wait = this.breaker.retryAfter(now)
-    if (this.breaker.tryPass(now)) return
+  /** A trial is paid for like a probe: silent units cost their bus a bounded share, whoever asks for them. */
+  #passBreaker(timeoutMs: number): void {
+    const { clock, probes, isAlone } = this.#context
+    const now = clock.monotonic()
+    let wait = this.breaker.retryAfter(now)
+    if (wait === 0) {
+      const isClosed = this.breaker.state.name === 'closed'
+      const mayPass = isClosed || isAlone() || probes.claimNow(timeoutMs, this.#triedAt, now)
+      if (mayPass && this.breaker.tryPass(now)) {
+        if (!isClosed) this.#triedAt = now
+        return
+      }
+      wait = Math.max(1_000, probes.waitMs(now))
+    }
     throw new RouteMQError(
       'BREAKER_OPEN',
       `Device ${this.id} failed repeatedly and is left alone for another ${Math.ceil(wait / 1_000)} s`,

@@ -171,10 +171,10 @@ export function toFieldError(error: unknown, context: FailureContext): RouteMQEr
         },
       )
     }
-    case 'timeout':
-      return fail('DEVICE_TIMEOUT', `${who} did not answer ${what} within ${context.timeoutMs} ms`, {
-        timeout_ms: context.timeoutMs,
-      })
+    case 'timeout': {
+      const timeoutMs = error.timeoutMs ?? context.timeoutMs
+      return fail('DEVICE_TIMEOUT', `${who} did not answer ${what} within ${timeoutMs} ms`, { timeout_ms: timeoutMs })
+    }
     case 'lost':
       return fail('DEVICE_UNREACHABLE', `The connection to ${context.bus} broke while ${who} was to answer ${what}`)
     case 'not_sent':

@@ -193,6 +193,8 @@ export class Fleet {
       clock,
       counter,
       breaker,
+      probes: line.probes,
+      isAlone: () => line.devices.size === 1,
       onState: (_, state, before) => this.#deviceChanged(id, state, before),
       onBreaker: (_, state) => this.#breakerChanged(id, state),
     })

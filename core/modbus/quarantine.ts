@@ -77,9 +77,26 @@ export class ProbeBudget {
     return true
   }
 
+  /**
+   * The same for somebody who asks when he likes and keeps no turn: true where there is time left, or where he was let
+   * through last ten probes ago and little was lent to others.
+   */
+  claimNow(waitMs: number, lastAt: number, now: number): boolean {
+    const price = waitMs / this.#share
+    const isOwed = now - lastAt >= 10 * price && this.#nextAt - now <= 2 * price
+    if (now < this.#nextAt && !isOwed) return false
+    this.#nextAt = Math.max(now, this.#nextAt) + price
+    return true
+  }
+
   /** A probe that was answered cost what it took, not the whole wait: the next may come that much sooner. */
   answered(sentAt: number, now: number): void {
     this.#nextAt = Math.min(this.#nextAt, now + (now - sentAt) / this.#share)
+  }
+
+  /** Milliseconds until a probe may go at the soonest. */
+  waitMs(now: number): number {
+    return Math.max(0, this.#nextAt - now)
   }
 
   /** A unit that answers or is gone needs no turn. */

@@ -19,10 +19,13 @@ export type BusFailure =
 export class BusError extends Error {
   override readonly name = 'BusError'
   readonly failure: BusFailure
+  /** Milliseconds the answer was waited for, where the request was sent. */
+  readonly timeoutMs: number | undefined
 
-  constructor(message: string, failure: BusFailure, options?: ErrorOptions) {
+  constructor(message: string, failure: BusFailure, options?: ErrorOptions & { readonly timeoutMs?: number }) {
     super(message, options)
     this.failure = failure
+    this.timeoutMs = options?.timeoutMs
   }
 
   /** True where the request provably never reached the wire. */

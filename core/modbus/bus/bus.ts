@@ -293,7 +293,7 @@ export class Bus {
 
   #refused(lane: Lane, transport: ModbusTransport, job: BusJob, error: unknown, startedAt: number): void {
     this.#failed(lane, transport, job, error)
-    job.reject(toBusError(error))
+    job.reject(toBusError(error, job.request.timeoutMs))
     const now = this.#clock.monotonic()
     this.#vacate(lane, job, now, now - startedAt)
   }
@@ -335,10 +335,10 @@ export class Bus {
   }
 }
 
-function toBusError(error: unknown): BusError {
+function toBusError(error: unknown, timeoutMs: number): BusError {
   // What kept it back until its turn on the line had come.
   if (error instanceof TransportError && error.cause instanceof BusError) return error.cause
-  if (error instanceof TransportError) return new BusError(error.message, error.failure, { cause: error })
+  if (error instanceof TransportError) return new BusError(error.message, error.failure, { cause: error, timeoutMs })
   const message = error instanceof Error ? error.message : String(error)
   return new BusError(message, { kind: 'protocol' }, { cause: error })
 }

@@ -8,10 +8,14 @@ import type { RouteMQError } from '../../../core/support/errors.js'
 import { FakeClock } from '../../../core/testing/fake-clock.js'
 import type { DeviceExtra } from './field-harness.js'
 
-/** A field over one bus whose units answer at once or, while they are `silent`, never; a clock that the test moves. */
+/**
+ * A field over one bus whose units answer at once, after `slowMs` or, while they are `silent`, never; a clock that the test
+ * moves.
+ */
 export function scriptedField(extras: Readonly<Record<string, DeviceExtra>>) {
   const clock = new FakeClock()
   const silent = new Set<number>()
+  const slowMs = new Map<number, number>()
   const asked: { readonly unit: number; readonly at: number; readonly timeoutMs: number }[] = []
   const events: FieldEvent[] = []
   const transport: ModbusTransport = {
@@ -21,9 +25,12 @@ export function scriptedField(extras: Readonly<Record<string, DeviceExtra>>) {
     connect: async () => {},
     call(unit, _, { timeoutMs }) {
       asked.push({ unit, at: clock.monotonic(), timeoutMs })
-      if (!silent.has(unit)) return Promise.resolve({ values: [unit], data: Buffer.alloc(0) })
-      return new Promise((_, reject) => {
-        clock.after(timeoutMs, () => reject(new TransportError('no answer', { kind: 'timeout' })))
+      const answer = { values: [unit], data: Buffer.alloc(0) }
+      const takesMs = silent.has(unit) ? Number.POSITIVE_INFINITY : (slowMs.get(unit) ?? 0)
+      if (takesMs === 0) return Promise.resolve(answer)
+      return new Promise((resolve, reject) => {
+        if (takesMs < timeoutMs) clock.after(takesMs, () => resolve(answer))
+        else clock.after(timeoutMs, () => reject(new TransportError('no answer', { kind: 'timeout' })))
       })
     },
     discardInput: () => {},
@@ -67,8 +74,8 @@ export function scriptedField(extras: Readonly<Record<string, DeviceExtra>>) {
       },
     )
     await clock.advance(0)
-    while (end === undefined) await clock.advance(10)
+    while (end === undefined) await clock.advance(100)
     return end as { answer?: { values?: unknown }; error?: RouteMQError }
   }
-  return { clock, silent, asked, events, field, devices, settled }
+  return { clock, silent, slowMs, asked, events, field, devices, settled }
 }
