@@ -154,7 +154,7 @@ export class BrokerLink {
     this.#connection = connection
     try {
       // Whatever ends the connection ends the set-up too: its answers will not come any more.
-      const up = this.#within(this.#options.onUp?.(connection) ?? Promise.resolve())
+      const up = this.#within(this.#options.onUp?.(connection) ?? Promise.resolve(), connection)
       const first = await Promise.race([up.then(() => 'up' as const), connection.closed])
       if (first !== 'up') {
         up.catch(() => {}) // rejects because the connection is gone, which is reported as such
@@ -176,8 +176,8 @@ export class BrokerLink {
     }
   }
 
-  /** The set-up, or an error when the broker leaves it without an answer. */
-  #within(setUp: Promise<void>): Promise<void> {
+  /** The set-up, or an error when the broker leaves it without an answer; nothing where the connection goes before. */
+  #within(setUp: Promise<void>, connection: Connection): Promise<void> {
     return new Promise((resolve, reject) => {
       const cancel = this.#clock.after(SET_UP_MS, () =>
         reject(
@@ -185,6 +185,8 @@ export class BrokerLink {
         ),
       )
       setUp.then(resolve, reject).finally(cancel)
+      // Its timer must not hold up the end of the process.
+      connection.closed.then(cancel)
     })
   }
 
