@@ -12,11 +12,17 @@ export interface DeadLetterPort {
   put(letter: DeadLetter, id?: string): Promise<string>
 }
 
+export interface ParkedPage {
+  readonly heads: readonly ParkedHead[]
+  /** Where the next page begins; undefined where this is the last. */
+  readonly next: number | undefined
+}
+
 /** The parked messages' table. Putting a message again under its id changes nothing. */
 export interface ParkPort {
   put(message: Omit<ParkedMessage, 'id'>, id?: string): Promise<string>
-  /** In the order of parking, without their payloads. `onDamaged` is told of each that cannot be read. */
-  list(limit?: number, onDamaged?: (id: string, route: string) => void): Promise<ParkedHead[]>
+  /** In the order of parking, without their payloads, behind an earlier page. `onDamaged` is told of each that cannot be read. */
+  page(limit: number, after?: number, onDamaged?: (id: string, route: string) => void): Promise<ParkedPage>
   /** Undefined where it is gone or damaged. */
   get(id: string): Promise<ParkedMessage | undefined>
   remove(id: string): Promise<boolean>

@@ -15,7 +15,8 @@ import { workerGone } from './worker-gone.js'
 import { WriteJournal } from './write-journal.js'
 
 const COPY_WAIT_MS = 1_000
-const MOST_PARKED = 100_000
+/** Parked messages that are read at a time. */
+const PARKED_PAGE = 10_000
 const GATEWAY = 'gateway'
 
 export interface GatewayStoreOptions {
@@ -32,6 +33,8 @@ export interface GatewayStoreOptions {
   readonly replayMs?: number
   /** Ended commands whose outcome is in memory. @default 10,000 */
   readonly remembered?: number
+  /** Parked messages that are read at a time. @default 10,000 */
+  readonly parkedPage?: number
 }
 
 export interface GatewayStoreStats {
@@ -56,6 +59,8 @@ export class GatewayStore implements DeliveryStore {
   /** Which worker finishes which parked message. */
   readonly #keepers = new Map<string, string>()
   readonly #abandoned = new Set<string>()
+  /** The routes that each worker had when it last asked for parked messages. */
+  readonly #had = new Map<string, ReadonlySet<string>>()
   readonly #lives = new Lives()
   readonly #known: KnownClaims
   #starting: Promise<void> | undefined
@@ -124,17 +129,17 @@ export class GatewayStore implements DeliveryStore {
 
   /**
    * Parked messages of these routes that nobody finishes: from an earlier life of this installation or from a lost
-   * worker. They are this worker's from here on, in the order they were parked. With the `known` routes of the
-   * application those come too whose route is gone: they need somebody who ends them.
+   * worker. They are this worker's from here on, in the order they were parked. With the routes that this worker `has` at
+   * all, those come too whose route no worker has: they need somebody who ends them.
    */
-  async takeOver(
-    worker: string,
-    routes: ReadonlySet<string>,
-    known: ReadonlySet<string> = NONE,
-  ): Promise<ParkedHead[]> {
+  async takeOver(worker: string, routes: ReadonlySet<string>, has: ReadonlySet<string> = NONE): Promise<ParkedHead[]> {
     const lives = this.#lives.of(worker)
+    if (has.size > 0) this.#had.set(worker, has)
+    // Workers may have been started with different routers: what one of them has is not gone.
+    const had = [...this.#had.values()]
+    const isGone = (route: string) => has.size > 0 && !had.some((routes) => routes.has(route))
     const mine = ({ id, route, keeper }: ParkedHead) =>
-      (routes.has(route) || (known.size > 0 && !known.has(route))) &&
+      (routes.has(route) || isGone(route)) &&
       keeper?.instance === this.#options.owner.instance &&
       (this.#abandoned.has(id) || (keeper.boot !== this.#options.owner.boot && !this.#keepers.has(id)))
     const damaged = (id: string, route: string) => {
@@ -149,7 +154,16 @@ export class GatewayStore implements DeliveryStore {
       const { payload: _, ...kept } = record.message
       spooled.set(record.id, { ...kept, id: record.id })
     }
-    const inTable = await this.#options.tables.parked.list(MOST_PARKED, damaged)
+    const inTable: ParkedHead[] = []
+    for (let from: number | undefined = 0; from !== undefined; ) {
+      const { heads, next } = await this.#options.tables.parked.page(
+        this.#options.parkedPage ?? PARKED_PAGE,
+        from,
+        damaged,
+      )
+      inTable.push(...heads.filter((head) => mine(head)))
+      from = next
+    }
     if (!lives()) throw workerGone(worker)
     const found: ParkedHead[] = []
     for (const message of new Map([...inTable.map((one) => [one.id, one] as const), ...spooled]).values()) {

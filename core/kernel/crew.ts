@@ -49,12 +49,9 @@ export class Crew {
   #forked: Promise<void> | undefined
   #local: RouteWorker | undefined
   readonly #deaths: DeathBook
-  /** Ids of the routes. */
-  readonly #known: ReadonlySet<string>
 
   constructor(options: CrewOptions) {
     this.#options = options
-    this.#known = new Set(options.dispatcher.routes.map(({ id }) => id))
     const { dataDir } = options.config().app
     this.#deaths = new DeathBook(new DeathFile(join(dataDir, 'suspects.json'), options.logger))
     this.supervisor = options.config().workers.slots === 0 ? undefined : this.#supervisor()
@@ -138,7 +135,7 @@ export class Crew {
       args: [],
       // Calls and losses come after the assignment, which waits for the backing.
       services: (worker) => ({
-        ...backing()!.storage.servicesFor(worker, backing()!.field, this.#known),
+        ...backing()!.storage.servicesFor(worker, backing()!.field),
         watch: deaths.forWorker(worker),
       }),
       onLost: (worker, { died }) => {
@@ -169,7 +166,7 @@ export class Crew {
       role: { kind: 'all' },
       config: { ...config(), mqtt: liveCredentials(config().mqtt, () => config().mqtt) },
       brokerUrl,
-      services: storage.servicesFor(LOCAL, field, this.#known),
+      services: storage.servicesFor(LOCAL, field),
       db: () => storage.appTables,
       slots: 0,
       held: book.all(),

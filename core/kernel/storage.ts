@@ -159,15 +159,15 @@ export class Storage {
     return new Storage({ ...base, store, audit, events, ingest, kept, retention, keys })
   }
 
-  /** What the gateway does for one worker. `known` are the ids of the application's routes. */
-  servicesFor(worker: string, field: FieldPort, known: ReadonlySet<string>): GatewayServices {
+  /** What the gateway does for one worker. */
+  servicesFor(worker: string, field: FieldPort): GatewayServices {
     const { kept } = this.#parts
     const store = this.#deliveries
     return {
       field: store.guardField(field),
       store: store.forWorker(worker),
       outbox: this.outbox,
-      takeOver: async (routes) => (await kept?.takeOver(worker, new Set(routes), known)) ?? [],
+      takeOver: async (routes, has) => (await kept?.takeOver(worker, new Set(routes), new Set(has))) ?? [],
     }
   }
 

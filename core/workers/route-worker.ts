@@ -230,7 +230,8 @@ export class RouteWorker {
     const routes = new Set(this.#sessions.flatMap(({ subscriptions }) => subscriptions.flatMap((one) => one.routes)))
     const { services, clock, logger } = this.#options
     try {
-      this.#engine.resume(await services.takeOver([...routes]))
+      const has = this.#dispatcher.routes.map(({ id }) => id)
+      this.#engine.resume(await services.takeOver([...routes], has))
     } catch (error) {
       if (this.#stopping.signal.aborted) return
       logger.debug({ error }, 'parked messages cannot be read yet')

@@ -13,8 +13,11 @@ export interface GatewayServices {
   readonly outbox: Pick<PublishStore, 'put'>
   /** Only where the gateway outlives the worker. */
   readonly watch?: DeathWatch
-  /** Parked messages of these routes that nobody finishes now; they are this worker's from here on. */
-  takeOver(routes: readonly string[]): Promise<readonly ParkedHead[]>
+  /**
+   * Parked messages of these routes that nobody finishes now, and of routes that neither this worker (which `has` these) nor
+   * another one has; they are this worker's from here on.
+   */
+  takeOver(routes: readonly string[], has: readonly string[]): Promise<readonly ParkedHead[]>
 }
 
 /** Carries one call to the gateway and back; the signal cancels it there too. */
@@ -56,7 +59,7 @@ export function remoteServices(call: Caller, options: { readonly durableStore: b
       end: (id) => invoke('watch.end', [id]),
       bury: (id) => invoke('watch.bury', [id]),
     },
-    takeOver: (routes) => invoke('takeOver', [routes]),
+    takeOver: (routes, has) => invoke('takeOver', [routes, has]),
   }
 }
 
@@ -93,7 +96,7 @@ export async function dispatchCall(
     case 'watch.bury':
       return watch?.bury(first as string)
     case 'takeOver':
-      return services.takeOver(first as readonly string[])
+      return services.takeOver(first as readonly string[], second as readonly string[])
     case 'outbox.put':
       return outbox.put(first as Publication, second as Returned | undefined)
     default:

@@ -27,18 +27,28 @@ export class ParkedRepository {
     return id
   }
 
+  /** The oldest, at most `limit`. @default 1,000 */
+  async list(limit = 1_000): Promise<readonly ParkedHead[]> {
+    return (await this.page(limit)).heads
+  }
+
   /**
-   * In the order of parking, without their payloads, at most `limit`. A row that cannot be read is left out, and
-   * `onDamaged` is told. @default 1,000
+   * In the order of parking, without their payloads, at most `limit`, behind an earlier page. A row that cannot be read is
+   * left out, and `onDamaged` is told.
    */
-  async list(limit = 1_000, onDamaged: (id: string, route: string) => void = () => {}): Promise<ParkedHead[]> {
+  async page(
+    limit: number,
+    after = 0,
+    onDamaged: (id: string, route: string) => void = () => {},
+  ): Promise<{ heads: ParkedHead[]; next: number | undefined }> {
     const rows = await this.#context.db
       .selectFrom('routemq_parked')
-      .select(['parked_id', 'route', 'record'])
+      .select(['id', 'parked_id', 'route', 'record'])
+      .where('id', '>', after)
       .orderBy('id')
       .limit(limit)
       .execute()
-    return rows.flatMap(({ parked_id, route, record }) => {
+    const heads = rows.flatMap(({ parked_id, route, record }) => {
       const found = readRecord(record)
       if (found === undefined) {
         onDamaged(parked_id, route)
@@ -47,6 +57,7 @@ export class ParkedRepository {
       const { payload: _, ...head } = found
       return [{ ...head, id: parked_id }]
     })
+    return { heads, next: rows.length < limit ? undefined : Number(rows.at(-1)!.id) }
   }
 
   /** With its payload; undefined where it is gone or cannot be read. */

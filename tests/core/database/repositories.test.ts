@@ -254,7 +254,7 @@ onEachDatabase((kind) => {
       )
       await sql`update routemq_parked set record = '{"route' where parked_id = ${ids[1]}`.execute(store.kysely)
       const damaged: string[] = []
-      const heads = await store.parked.list(10, (id) => damaged.push(id))
+      const { heads } = await store.parked.page(10, 0, (id) => damaged.push(id))
       assert.deepEqual([heads.map(({ id }) => id), damaged], [[ids[0], ids[2]], [ids[1]]])
       assert.ok(heads.every((head) => !('payload' in head)))
       assert.equal((await store.parked.get(ids[0]!))?.payload, message.payload)

@@ -72,6 +72,7 @@ async function plant({ copyWaitMs = 100 } = {}) {
       copyWaitMs,
       replayMs: 100,
       ...(remembered !== undefined && { remembered }),
+      parkedPage: 7,
     })
     await store.start()
     if (!away && !held) await until('the claims are known', () => store.knowsClaims)
@@ -564,6 +565,22 @@ test('a letter that is kept twice under one id is one letter, over a restart too
   assert.deepEqual(
     (await database.deadLetters.list()).map(({ id }) => id),
     ['parked-1'],
+  )
+  await close()
+})
+
+test('a route that one worker has is not gone for the others, whose routers are older', async () => {
+  const { start, end, close } = await plant()
+  const first = await start()
+  await first.store.park({ ...parkable('a'), route: 'new' })
+  await end()
+  const { store } = await start()
+  const [older, newer] = [new Set(['r']), new Set(['r', 'new'])]
+  assert.deepEqual(await store.takeOver('slot-1', new Set(['r']), newer), [])
+  assert.deepEqual(await store.takeOver('slot-2', new Set(['r']), older), [])
+  assert.deepEqual(
+    await store.takeOver('slot-1', new Set(['r']), older).then((heads) => heads.map((one) => one.route)),
+    ['new'],
   )
   await close()
 })
