@@ -197,7 +197,13 @@ export class SqlStore implements Store {
 
   #contextOf(db: Kysely<unknown>, reads = db): RepositoryContext {
     const now = () => this.#options.clock.now()
-    return { db: db as Kysely<FrameworkTables>, reads: reads as Kysely<FrameworkTables>, dialect: this.dialect, now }
+    return {
+      db: db as Kysely<FrameworkTables>,
+      reads: reads as Kysely<FrameworkTables>,
+      dialect: this.dialect,
+      historyMs: this.#statementMs(),
+      now,
+    }
   }
 
   #statementMs(): number {

@@ -289,10 +289,10 @@ export interface BucketView {
 }
 
 export interface ReadingService {
-  /** Newest first. */
-  page(query: ReadingQuery): Promise<Page<ReadingView>>
+  /** Newest first. The signal is aborted when nobody waits for the answer any more. */
+  page(query: ReadingQuery, signal?: AbortSignal): Promise<Page<ReadingView>>
   /** Oldest first, at most 1,000; those without a number are left out. */
-  buckets?(query: BucketQuery): Promise<readonly BucketView[]>
+  buckets?(query: BucketQuery, signal?: AbortSignal): Promise<readonly BucketView[]>
 }
 
 export interface EventQuery {

@@ -9,23 +9,15 @@ import { RouteMQError } from '../support/errors.js'
 export function historyViews(store: Store): Pick<SidecarServices, 'readings' | 'events' | 'audit'> {
   return {
     readings: {
-      async page(query) {
-        const { readings, next } = await store.readings.query({
-          ...readingFilter(query),
-          limit: query.limit,
-          ...(query.cursor === undefined ? {} : { cursor: query.cursor }),
-        })
+      async page(query, signal) {
+        const { limit, cursor } = query
+        const filter = { ...readingFilter(query), limit, ...(cursor === undefined ? {} : { cursor }) }
+        const { readings, next } = await store.readings.query(filter, signal)
         return { items: readings.map(readingView), next }
       },
-      async buckets({ device_id, point, from, to = new Date().toISOString(), bucket, tz }) {
-        const records = await store.readings.buckets({
-          device_id,
-          point,
-          from,
-          to,
-          every: bucket,
-          tz,
-        })
+      async buckets({ device_id, point, from, to = new Date().toISOString(), bucket, tz }, signal) {
+        const query = { device_id, point, from, to, every: bucket, tz }
+        const records = await store.readings.buckets(query, signal)
         return records.map((record) => ({ ...record, device_id, point }))
       },
     },

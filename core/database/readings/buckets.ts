@@ -1,11 +1,13 @@
-import { sql } from 'kysely'
+import { type SqlBool, sql } from 'kysely'
 import { type Duration, parseDuration } from '../../support/duration.js'
 import { RouteMQError } from '../../support/errors.js'
 import type { RepositoryContext } from '../repositories/context.js'
 import { microsToIso } from '../values.js'
 import { checkZone, dayBoundaries } from './days.js'
+import type { Patience } from './patience.js'
 import { boundOf, MAX_PAGE } from './query.js'
 import type { Series, SeriesIndex } from './series.js'
+import { stepsOf } from './steps.js'
 
 export interface BucketQuery {
   readonly device_id: string
@@ -51,6 +53,7 @@ export async function buckets(
   context: RepositoryContext,
   index: SeriesIndex,
   query: BucketQuery,
+  patience: Patience,
 ): Promise<BucketRecord[]> {
   const from = boundOf('from', query.from)!
   const to = boundOf('to', query.to)!
@@ -64,8 +67,21 @@ export async function buckets(
   // Days are looked up in the calendar one by one: only where there is something to count.
   const ranges = isDaily ? dayBoundaries(from, to, tz) : undefined
   if (ranges !== undefined) refuseOver(ranges.length - 1)
-  const found =
-    ranges === undefined ? await fixed(context, series, from, to, width) : await ranged(context, series, ranges)
+  const parts: Aggregate[] = []
+  const whole = [
+    sql<SqlBool>`series_id = ${series.id}`,
+    sql<SqlBool>`time_us >= ${from}`,
+    sql<SqlBool>`time_us < ${to}`,
+  ]
+  for await (const step of stepsOf(context, patience, whole)) {
+    const span = { from: Math.max(from, step.from ?? from), to: Math.min(to, step.to ?? to) }
+    const some =
+      ranges === undefined
+        ? await fixed(context, series, span, width)
+        : await ranged(context, series, daysWithin(ranges, span), patience)
+    parts.push(...some)
+  }
+  const found = joined(parts)
   const last = await lastValues(context, series, found)
   return found.map(({ bucket, count, avg, min, max, last_us }) => ({
     start: microsToIso(ranges?.[bucket] ?? bucket * width),
@@ -97,42 +113,78 @@ const AGGREGATES = sql.raw(
   'count(value) as count, avg(value) as avg, min(value) as min, max(value) as max, max(time_us) as last_us',
 )
 
+/** Microseconds; the end is exclusive. */
+interface Span {
+  readonly from: number
+  readonly to: number
+}
+
 async function fixed(
   { reads: db, dialect }: RepositoryContext,
   series: Series,
-  from: number,
-  to: number,
+  { from, to }: Span,
   width: number,
 ): Promise<Aggregate[]> {
   // Times before 1970 do not occur: integer division rounds down.
   const bucket = sql.raw(dialect === 'mysql' ? `time_us div ${width}` : `time_us / ${width}`)
   const { rows } = await sql<Aggregate>`select ${bucket} as bucket, ${AGGREGATES} from routemq_readings
     where series_id = ${series.id} and time_us >= ${from} and time_us < ${to} and value is not null
-    group by ${bucket} order by bucket`.execute(db)
+    group by ${bucket}`.execute(db)
   return rows
+}
+
+/** The days that a span touches, cut to it. */
+function daysWithin(bounds: readonly number[], span: Span): (Span & { readonly bucket: number })[] {
+  return bounds.slice(0, -1).flatMap((start, bucket) => {
+    const from = Math.max(start, span.from)
+    const to = Math.min(bounds[bucket + 1]!, span.to)
+    return from < to ? [{ bucket, from, to }] : []
+  })
 }
 
 async function ranged(
   { reads: db, dialect }: RepositoryContext,
   series: Series,
-  bounds: readonly number[],
+  days: readonly (Span & { readonly bucket: number })[],
+  patience: Patience,
 ): Promise<Aggregate[]> {
   const out: Aggregate[] = []
-  for (let at = 0; at < bounds.length - 1; at += RANGES_A_STATEMENT) {
-    const parts = bounds.slice(at, at + RANGES_A_STATEMENT).flatMap((start, offset) => {
-      const end = bounds[at + offset + 1]
-      if (end === undefined) return []
-      return sql<Aggregate>`select ${sql.lit(at + offset)} as bucket, ${AGGREGATES} from routemq_readings
-        where series_id = ${series.id} and time_us >= ${start} and time_us < ${end} and value is not null`
-    })
+  for (let at = 0; at < days.length; at += RANGES_A_STATEMENT) {
+    const parts = days.slice(at, at + RANGES_A_STATEMENT).map(
+      ({ bucket, from, to }) => sql<Aggregate>`select ${sql.lit(bucket)} as bucket, ${AGGREGATES} from routemq_readings
+        where series_id = ${series.id} and time_us >= ${from} and time_us < ${to} and value is not null`,
+    )
     // MariaDB dies of unions (see newestOf): there one statement a range.
     const statements = dialect === 'mysql' ? parts : [sql<Aggregate>`${sql.join(parts, sql` union all `)}`]
     for (const statement of statements) {
+      patience.check()
       const { rows } = await statement.execute(db)
       out.push(...rows.filter(({ count }) => Number(count) > 0))
     }
   }
-  return out.sort((a, b) => a.bucket - b.bucket)
+  return out
+}
+
+/** Oldest first; what a step began and the next one ended is one bucket. */
+function joined(parts: readonly Aggregate[]): Aggregate[] {
+  const buckets = new Map<number, Aggregate>()
+  for (const part of parts) {
+    const other = buckets.get(part.bucket)
+    buckets.set(part.bucket, other === undefined ? part : sumOf(other, part))
+  }
+  return [...buckets.values()].sort((a, b) => a.bucket - b.bucket)
+}
+
+function sumOf(a: Aggregate, b: Aggregate): Aggregate {
+  const count = Number(a.count) + Number(b.count)
+  return {
+    bucket: a.bucket,
+    count,
+    avg: Number(a.avg) * (Number(a.count) / count) + Number(b.avg) * (Number(b.count) / count),
+    min: Math.min(a.min!, b.min!),
+    max: Math.max(a.max!, b.max!),
+    last_us: Math.max(a.last_us, b.last_us),
+  }
 }
 
 /** The value at the end of each bucket; of several at the same microsecond, the one with the highest sequence. */

@@ -1,10 +1,12 @@
-import { type SqlBool, sql } from 'kysely'
+import { type RawBuilder, type SqlBool, sql } from 'kysely'
 import type { Quality, RegisterType } from '../../modbus/field.js'
 import { RouteMQError } from '../../support/errors.js'
 import type { RepositoryContext } from '../repositories/context.js'
 import { isoToMicros } from '../values.js'
+import type { Patience } from './patience.js'
 import { qualityNumber, type ReadingRecord, type StoredReading, storeValue, toReading } from './reading.js'
 import type { Series, SeriesIndex } from './series.js'
+import { stepsOf, withinStep } from './steps.js'
 
 export interface ReadingFilter {
   /** @default all devices, where they have at most 500 points together */
@@ -58,6 +60,7 @@ export async function pageOf(
   context: RepositoryContext,
   index: SeriesIndex,
   query: ReadingQuery,
+  patience: Patience,
 ): Promise<ReadingPage> {
   const limit = Math.min(MAX_PAGE, Math.max(1, Math.floor(query.limit ?? 100)))
   const after = query.cursor === undefined ? undefined : decodeCursor(query.cursor)
@@ -68,7 +71,7 @@ export async function pageOf(
     // What is older than a page of newer ones is not worth reading.
     const since = rows.length > limit ? rows.at(-1)!.time_us : undefined
     const some = series.slice(at, at + SERIES_A_STATEMENT)
-    rows.push(...(await newestOf(context, some, query, { after, since, limit: limit + 1 })))
+    rows.push(...(await newestOf(context, some, query, { after, since, limit: limit + 1, patience })))
     if (series.length > SERIES_A_STATEMENT) rows = rows.sort(newestFirst).slice(0, limit + 1)
   }
   rows.sort(newestFirst)
@@ -90,13 +93,19 @@ export function boundOf(name: string, bound: string | number | undefined): numbe
   })
 }
 
-/** The filter as SQL, apart from series and cursor. */
-export function conditionsOf(filter: ReadingFilter) {
+/** The times of the filter as SQL: a range of the key. */
+function timesOf(filter: ReadingFilter) {
   const from = boundOf('from', filter.from)
   const to = boundOf('to', filter.to)
   const conditions = []
   if (from !== undefined) conditions.push(sql<SqlBool>`time_us >= ${from}`)
   if (to !== undefined) conditions.push(sql<SqlBool>`time_us < ${to}`)
+  return conditions
+}
+
+/** What the filter asks of each row that it looks at. */
+function contentsOf(filter: ReadingFilter) {
+  const conditions = []
   if (filter.min !== undefined) conditions.push(sql<SqlBool>`value >= ${filter.min}`)
   if (filter.max !== undefined) conditions.push(sql<SqlBool>`value <= ${filter.max}`)
   if (filter.quality !== undefined) conditions.push(sql<SqlBool>`quality = ${qualityNumber(filter.quality)}`)
@@ -115,30 +124,51 @@ interface Stretch {
   readonly since: number | undefined
   /** Rows of each series. */
   readonly limit: number
+  readonly patience: Patience
 }
 
 async function newestOf(
-  { reads: db, dialect }: RepositoryContext,
+  context: RepositoryContext,
   series: readonly Series[],
   filter: ReadingFilter,
-  { after, since, limit }: Stretch,
+  { after, since, limit, patience }: Stretch,
 ): Promise<Row[]> {
-  const shared = conditionsOf(filter)
-  if (since !== undefined) shared.push(sql<SqlBool>`time_us >= ${since}`)
-  const parts = series.map(({ id }) => {
-    const conditions = [sql<SqlBool>`series_id = ${id}`, ...shared]
-    if (after !== undefined) conditions.push(...olderThan(after, id))
-    return sql<Row>`select series_id, time_us, source_id, sequence, value, text_value as text, kind, quality, reason
+  const { reads: db, dialect } = context
+  const times = timesOf(filter)
+  if (since !== undefined) times.push(sql<SqlBool>`time_us >= ${since}`)
+  const contents = contentsOf(filter)
+  const ranges = series.map(({ id }) => [
+    sql<SqlBool>`series_id = ${id}`,
+    ...times,
+    ...(after === undefined ? [] : olderThan(after, id)),
+  ])
+  const select = (conditions: readonly RawBuilder<SqlBool>[]) =>
+    sql<Row>`select series_id, time_us, source_id, sequence, value, text_value as text, kind, quality, reason
       from routemq_readings where ${sql.join(conditions, sql` and `)}
       order by series_id desc, time_us desc, source_id desc, sequence desc limit ${sql.lit(limit)}`
-  })
+  const rows: Row[] = []
+  if (contents.length > 0 && dialect === 'sqlite') {
+    for (const range of ranges) {
+      const found: Row[] = []
+      for await (const step of stepsOf(context, patience, range)) {
+        found.push(...(await select([...range, ...withinStep(step), ...contents]).execute(db)).rows)
+        if (found.length >= limit) break
+      }
+      rows.push(...found.slice(0, limit))
+    }
+    return rows
+  }
+  const parts = ranges.map((range) => select([...range, ...contents]))
   if (parts.length > 1 && dialect !== 'mysql') {
+    patience.check()
     const subqueries = parts.map((part, index) => sql`select * from (${part}) as s${sql.lit(index)}`)
     return (await sql<Row>`${sql.join(subqueries, sql` union all `)}`.execute(db)).rows
   }
   // One by one on MariaDB: its 10.11.19 dies of a segmentation fault in `free_tmp_table` on the union above.
-  const rows: Row[] = []
-  for (const part of parts) rows.push(...(await part.execute(db)).rows)
+  for (const part of parts) {
+    patience.check()
+    rows.push(...(await part.execute(db)).rows)
+  }
   return rows
 }
 

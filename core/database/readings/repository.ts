@@ -2,6 +2,7 @@ import type { RepositoryContext } from '../repositories/context.js'
 import type { SqliteThread } from '../sqlite/client.js'
 import { type BucketQuery, type BucketRecord, buckets } from './buckets.js'
 import { csvRows } from './csv.js'
+import { Patience } from './patience.js'
 import { pageOf, type ReadingFilter, type ReadingPage, type ReadingQuery } from './query.js'
 import type { ReadingWrite } from './reading.js'
 import { type Series, SeriesIndex } from './series.js'
@@ -24,14 +25,19 @@ export class ReadingRepository {
     return this.#writer.insert(rows)
   }
 
-  /** Newest first, at most 1,000 a page. Rejects with REQUEST_INVALID where the cursor or a time is not one. */
-  query(query: ReadingQuery): Promise<ReadingPage> {
-    return pageOf(this.#context, this.#series, query)
+  /**
+   * Newest first, at most 1,000 a page. Rejects with REQUEST_INVALID where the cursor or a time is not one, and with
+   * HISTORY_TIMEOUT where it takes too long.
+   *
+   * @param signal aborted when nobody waits for the answer any more
+   */
+  query(query: ReadingQuery, signal?: AbortSignal): Promise<ReadingPage> {
+    return pageOf(this.#context, this.#series, query, this.#patience(signal))
   }
 
   /** Oldest first: count, average, minimum, maximum and last good value of each bucket that has readings. */
-  buckets(query: BucketQuery): Promise<BucketRecord[]> {
-    return buckets(this.#context, this.#series, query)
+  buckets(query: BucketQuery, signal?: AbortSignal): Promise<BucketRecord[]> {
+    return buckets(this.#context, this.#series, query, this.#patience(signal))
   }
 
   /** Lines of CSV with a header, newest first, read page by page while they are taken. */
@@ -42,6 +48,10 @@ export class ReadingRepository {
   /** What a device has history of. */
   series(deviceId: string): Promise<Series[]> {
     return this.#series.find({ device_id: deviceId })
+  }
+
+  #patience(signal: AbortSignal | undefined): Patience {
+    return new Patience(this.#context.historyMs, signal)
   }
 
   /** Forgets cached ids: the database may be another one now. */

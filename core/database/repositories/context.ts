@@ -8,6 +8,8 @@ export interface RepositoryContext {
   /** For what may read long: it has connections of its own, so that no claim, no audit and no reading waits for it. */
   readonly reads: Kysely<FrameworkTables>
   readonly dialect: DialectName
+  /** Milliseconds that a query of the history may take. */
+  readonly historyMs: number
   /** Wall clock, milliseconds. */
   readonly now: () => number
 }

@@ -65,7 +65,7 @@ export function historyRoutes(app: SidecarApp, { services }: RouteContext): void
         response: answers({ 200: pageOf(readingSchema) }),
       },
     },
-    async (request) => readings().page(queryOf(request.query)),
+    async (request, reply) => readings().page(queryOf(request.query), signalOf(reply)),
   )
 
   app.get(
@@ -89,17 +89,18 @@ export function historyRoutes(app: SidecarApp, { services }: RouteContext): void
         response: answers({ 200: z.array(bucketSchema) }),
       },
     },
-    async (request) => {
+    async (request, reply) => {
       const { device_id, point, from, to, bucket, tz } = request.query
       const buckets = present(readings().buckets?.bind(readings()), 'buckets of readings')
-      return buckets({
+      const query = {
         device_id,
         point,
         from,
         ...(to === undefined ? {} : { to }),
-        bucket: bucket === 'day' ? 'day' : widthOf(bucket),
+        bucket: bucket === 'day' ? ('day' as const) : widthOf(bucket),
         tz,
-      })
+      }
+      return buckets(query, signalOf(reply))
     },
   )
 
@@ -202,7 +203,7 @@ async function* csvRows(readings: ReadingService, query: ReadingQuery, signal: A
   let head = `${CSV_COLUMNS.join(',')}\n`
   let cursor: string | undefined
   do {
-    const page = await readings.page(cursor === undefined ? query : { ...query, cursor })
+    const page = await readings.page(cursor === undefined ? query : { ...query, cursor }, signal)
     const rows = head + stringify(page.items.map(csvRow))
     if (rows !== '') yield rows
     head = ''
