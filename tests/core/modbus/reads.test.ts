@@ -276,7 +276,7 @@ test('RTU over TCP: a late answer never becomes the answer to another address', 
   const holding = Array.from({ length: 300 }, (_, i) => i)
   const p = await openField(
     { port: 0, kind: 'rtu_tcp', units: { 1: { holding } } },
-    { unit1: { framer: 'RTU', timeout_ms: 60, options: { late_grace_ms: 200 } } },
+    { unit1: { framer: 'RTU', timeout_ms: 60, options: { late_grace_ms: 600 } } },
   )
   const read = (address: number) =>
     p.field.request({ op: 'read', device_id: 'unit1', register_type: 'holding', address, count: 1 })

@@ -125,7 +125,7 @@ describe('mbpoll as master of our server', { skip: noMbpoll ?? false }, () => {
   }
 
   async function talk(options: readonly string[], target: string, get: (address: number) => number): Promise<void> {
-    const poll = (...args: string[]) => mbpoll(...options, '-a', '1', '-0', '-1', ...args)
+    const poll = (...args: string[]) => mbpoll(...options, '-o', '5', '-a', '1', '-0', '-1', ...args)
     const read = await poll('-t', '4', '-r', '10', '-c', '2', target)
     assert.match(read, /\[10\]:\s+42\s+\[11\]:\s+43/)
     assert.match(await poll('-t', '3', '-r', '3', target), /\[3\]:\s+7/)

@@ -56,10 +56,10 @@ export function startPymodbus(...args: string[]): Program {
 }
 
 export function mbpoll(...args: string[]): Promise<string> {
-  return run('/usr/bin/mbpoll', args, { timeout: 10_000 }).then(({ stdout }) => stdout)
+  return run('/usr/bin/mbpoll', args, { timeout: 30_000 }).then(({ stdout }) => stdout)
 }
 
-export async function eventually<T>(attempt: () => Promise<T>, limitMs = 10_000): Promise<T> {
+export async function eventually<T>(attempt: () => Promise<T>, limitMs = 30_000): Promise<T> {
   const end = performance.now() + limitMs
   for (;;) {
     try {
