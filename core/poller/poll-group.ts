@@ -5,12 +5,15 @@ import type { PlannedBlock } from '../modbus/planner/plan-device.js'
 import { badReading, PointReader } from '../modbus/points.js'
 import { RouteMQError, toErrorShape } from '../support/errors.js'
 import { TargetOutput, type TargetResult } from './target-output.js'
+import type { TriggerMemory } from './trigger-memory.js'
 
 export interface GroupOptions {
   readonly deviceId: string
   readonly intervalMs: number
   readonly topicPrefix: string
   readonly field: PollPort
+  /** Of all groups: a target may move from one to another. */
+  readonly triggers?: TriggerMemory
   /** Wall clock milliseconds. */
   readonly now: () => number
 }
@@ -74,8 +77,8 @@ export class PollGroup {
   update(targets: readonly TargetRecord[]): void {
     const known = new Map(this.#items.map((item) => [ruleKey(item.output.target), item]))
     this.#items = targets.map((target) => {
-      const { topicPrefix } = this.#options
-      return known.get(ruleKey(target)) ?? { output: new TargetOutput(target, topicPrefix), readers: [] }
+      const { topicPrefix, triggers } = this.#options
+      return known.get(ruleKey(target)) ?? { output: new TargetOutput(target, topicPrefix, triggers), readers: [] }
     })
     this.#targets = targets
     this.#version = Number.NaN

@@ -14,6 +14,7 @@ import { PollGroup } from './poll-group.js'
 import { PollCounter, type PollingMetrics } from './poll-metrics.js'
 import type { Sample, SampleSink } from './sample.js'
 import type { Outgoing } from './target-output.js'
+import { TriggerMemory } from './trigger-memory.js'
 
 export interface PollerOptions {
   /** `fieldService.polling`. */
@@ -75,6 +76,7 @@ export class Poller {
   readonly #clock: Clock
   readonly #alarms: Alarms
   readonly #counter = new PollCounter()
+  readonly #triggers = new TriggerMemory()
   readonly #availability: Availability
   readonly #entries = new Map<string, Entry>()
   readonly #phases = new Map<string, number>()
@@ -142,6 +144,8 @@ export class Poller {
   apply(targets: readonly TargetRecord[], devices: readonly DeviceRecord[]): void {
     this.#devices = new Set(devices.filter((device) => device.is_active).map((device) => device.device_id))
     this.#availability.apply([...this.#devices])
+    // Also of those that are not polled just now: they may be again.
+    this.#triggers.keep(new Set(targets.map(({ id }) => id)))
     const wanted = new Map<string, TargetRecord[]>()
     if (this.#config.enabled) {
       for (const target of targets) {
@@ -224,7 +228,14 @@ export class Poller {
     const deviceId = targets[0]!.device_id
     const intervalMs = this.#intervalOf(targets[0]!)
     const { field, topicPrefix } = this.#options
-    const group = new PollGroup({ deviceId, intervalMs, topicPrefix, field, now: () => this.#clock.now() })
+    const group = new PollGroup({
+      deviceId,
+      intervalMs,
+      topicPrefix,
+      field,
+      triggers: this.#triggers,
+      now: () => this.#clock.now(),
+    })
     group.update(targets)
     const entry: Entry = {
       deviceId,
@@ -278,7 +289,11 @@ export class Poller {
     try {
       const { results, succeeded, failed } = await entry.group.cycle(slot, dueAt, this.#stopped.signal)
       // What was read for a group that is gone must not come back after its retained topics were cleared.
-      if (this.#stopped.signal.aborted || entry.isDropped) return
+      if (this.#stopped.signal.aborted || entry.isDropped) {
+        // Records that are not made now are made by the group that reads their target next.
+        for (const { sample } of results) if (sample !== undefined) this.#triggers.forget(sample.target_id)
+        return
+      }
       const samples: Sample[] = []
       for (const { messages, changes, sample } of results) {
         this.#publishAll(messages)

@@ -1,6 +1,7 @@
 import type { PublishMode, TargetRecord } from '../modbus/device-record.js'
 import type { BlockReading, FieldValue, PointReading } from '../modbus/field.js'
 import type { TargetOptions } from '../modbus/target-schema.js'
+import { TriggerMemory } from './trigger-memory.js'
 
 /** What one reading of a target leads to. */
 export interface Decision {
@@ -17,6 +18,7 @@ interface LastPoint {
   readonly at: number
 }
 
+type Ruled = Pick<TargetRecord, 'id' | 'device_id' | 'register_type' | 'publish' | 'options'>
 type Watched = NonNullable<TargetOptions['trigger']>
 
 /**
@@ -25,13 +27,16 @@ type Watched = NonNullable<TargetOptions['trigger']>
  * quality always. Pure but for what it remembers.
  */
 export class PublishRule {
+  readonly #target: Ruled
+  readonly #triggers: TriggerMemory
   readonly #mode: PublishMode
   readonly #options: TargetOptions
   #block: { readonly values: readonly (number | boolean)[]; readonly at: number } | undefined
   readonly #points = new Map<string, LastPoint>()
-  #trigger: FieldValue | undefined
 
-  constructor(target: Pick<TargetRecord, 'publish' | 'options'>) {
+  constructor(target: Ruled, triggers = new TriggerMemory()) {
+    this.#target = target
+    this.#triggers = triggers
     this.#mode = target.publish
     this.#options = target.options as TargetOptions
   }
@@ -75,8 +80,8 @@ export class PublishRule {
   #isTriggered(block: BlockReading, points: readonly PointReading[]): boolean | undefined {
     if (this.#mode !== 'trigger') return undefined
     const value = watchedValue(this.#options.trigger!, block, points)
-    if (value === null || value === this.#trigger) return false
-    this.#trigger = value
+    if (value === null || value === this.#triggers.last(this.#target)) return false
+    this.#triggers.note(this.#target, value)
     return true
   }
 

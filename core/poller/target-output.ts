@@ -5,6 +5,7 @@ import type { PublishOptions } from '../mqtt/message.js'
 import { type FieldChange, FieldChanges } from './field-changes.js'
 import { PublishRule } from './publish-rule.js'
 import type { Sample } from './sample.js'
+import type { TriggerMemory } from './trigger-memory.js'
 
 /** One message to publish. */
 export interface Outgoing {
@@ -37,11 +38,11 @@ export class TargetOutput {
   /** Why the last reading of a block without points failed; undefined where it did not. */
   #failedFor: string | undefined
 
-  constructor(target: TargetRecord, topicPrefix: string) {
+  constructor(target: TargetRecord, topicPrefix: string, triggers?: TriggerMemory) {
     const options = target.options as TargetOptions
     const { device_id, register_type, address, count } = target
     this.target = target
-    this.#rule = new PublishRule(target)
+    this.#rule = new PublishRule(target, triggers)
     this.#changes = new FieldChanges(target)
     this.#deviceTopic = `${topicPrefix}/${device_id}`
     this.#blockTopic = `${this.#deviceTopic}/${register_type}/${address}`

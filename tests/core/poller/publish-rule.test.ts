@@ -4,6 +4,7 @@ import type { PublishMode } from '../../../core/modbus/device-record.js'
 import type { BlockReading, FieldValue, PointReading, Quality } from '../../../core/modbus/field.js'
 import { PublishRule } from '../../../core/poller/publish-rule.js'
 
+const place = { id: 1, device_id: 'd', register_type: 'holding' } as const
 const block = (...values: (number | boolean)[]): BlockReading => ({
   device_id: 'd',
   register_type: 'holding',
@@ -29,7 +30,7 @@ function published(
   options: Record<string, unknown>,
   readings: readonly (FieldValue | PointReading)[],
 ) {
-  const rule = new PublishRule({ publish, options })
+  const rule = new PublishRule({ ...place, publish, options })
   return readings.map((reading, i) => {
     const one = typeof reading === 'object' && reading !== null ? reading : point(reading)
     const number = typeof one.value === 'number' ? one.value : 0
@@ -88,7 +89,7 @@ test('a change of quality is always published, in every mode, and a value coming
 })
 
 test('a trigger publishes all when its register changes and nothing between', () => {
-  const rule = new PublishRule({ publish: 'trigger', options: { trigger: { address: 0 } } })
+  const rule = new PublishRule({ ...place, publish: 'trigger', options: { trigger: { address: 0 } } })
   const decisions = [
     [1, 5],
     [1, 6],
@@ -107,7 +108,7 @@ test('a trigger publishes all when its register changes and nothing between', ()
 })
 
 test('a block is published by the same rule', () => {
-  const rule = new PublishRule({ publish: 'change', options: {} })
+  const rule = new PublishRule({ ...place, publish: 'change', options: {} })
   const values = [
     [1, 2],
     [1, 2],
