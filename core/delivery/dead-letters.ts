@@ -9,7 +9,13 @@ import type { DeadLetter, DeliveryStore } from './delivery-store.js'
 import type { DeliveryStats } from './stats.js'
 
 /** Turned away at the door: kept, they would let a stranger fill the dead letters. */
-const REFUSED: ReadonlySet<ErrorCode> = new Set(['UNAUTHENTICATED', 'FORBIDDEN', 'THROTTLED', 'PAYLOAD_TOO_LARGE'])
+const REFUSED: ReadonlySet<ErrorCode> = new Set([
+  'UNAUTHENTICATED',
+  'FORBIDDEN',
+  'THROTTLED',
+  'PAYLOAD_TOO_LARGE',
+  'PROPERTIES_TOO_LARGE',
+])
 const ANNOUNCEMENT_EXPIRES_MS = 60_000
 
 /**

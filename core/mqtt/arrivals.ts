@@ -2,7 +2,7 @@ import type { IPublishPacket, MqttClient } from 'mqtt'
 import type { Clock } from '../support/clock.js'
 import { Acknowledgements } from './acknowledgements.js'
 import { Freshness } from './freshness.js'
-import { toInbound } from './inbound.js'
+import { propertyBytesOf, toInbound, weightOf } from './inbound.js'
 import { Intake, type WindowLimits } from './intake.js'
 import type { InboundMessage } from './message.js'
 import { readPublishes } from './publish-reader.js'
@@ -166,12 +166,13 @@ export class Arrivals {
       if (acks.length >= HOLDING_FROM) this.freshness.holding()
     }
     this.#received += 1
-    const message = toInbound(packet, payload, maxPacketBytes, clock.now(), this.freshness)
+    const propertyBytes = propertyBytesOf(packet, payload)
+    const message = toInbound(packet, payload, propertyBytes, maxPacketBytes, clock.now(), this.freshness)
     if (entry !== undefined) {
       const waited = message.fresh ? 0 : (message.queuedAtMostMs ?? Number.POSITIVE_INFINITY)
       entry.bornAt = clock.monotonic() - waited
     }
-    const bytes = payload.length
+    const bytes = weightOf(packet, payload, propertyBytes)
     const run = () => {
       if (entry !== undefined) entry.handed = true
       onMessage(message, this.#settler(entry, bytes))

@@ -19,14 +19,14 @@ export interface InboundMessage {
   readonly queuedAtMostMs?: number
   /** Bytes of a payload over the limit; `payload` is empty then. */
   readonly oversize?: number
-  /** Why what was kept of it has no payload; `payload` is empty then. */
+  /** Why there is no payload, or what was kept of it has none; `payload` is empty then. */
   readonly withheld?: WithheldPayload
   /** The span that handles it (`traceparent`), which its answer goes out with; only where traces are made. */
   trace?: string
 }
 
-/** The codes of the errors that a message ends with whose payload was not kept, or is not there any more. */
-export type WithheldPayload = 'PAYLOAD_MALFORMED' | 'PAYLOAD_LOST'
+/** The codes of the errors that a message ends with whose payload was not taken, was not kept, or is not there any more. */
+export type WithheldPayload = 'PROPERTIES_TOO_LARGE' | 'PAYLOAD_MALFORMED' | 'PAYLOAD_LOST'
 
 /** MQTT 5 properties that handlers may see; empty on 3.1.1. */
 export interface MessageProperties {

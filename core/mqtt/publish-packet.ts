@@ -23,6 +23,7 @@ export function readPublish(bytes: Buffer, at: number, end: number, protocol: nu
   const qos = (flags >> 1) & 3
   let next = at + 2
   while (bytes[next - 1]! >= 0x80) next += 1
+  const length = end - next
   const topicAt = next + 2
   if (qos > 1 || topicAt > end) return undefined
   next = topicAt + bytes.readUInt16BE(next)
@@ -48,6 +49,7 @@ export function readPublish(bytes: Buffer, at: number, end: number, protocol: nu
   if (topicEnd === topicAt || next > end) return undefined
   return {
     cmd: 'publish',
+    length,
     topic: bytes.toString('utf8', topicAt, topicEnd),
     payload: bytes.subarray(next, end),
     qos: qos as 0 | 1,

@@ -2,6 +2,13 @@ import type { IPublishPacket } from 'mqtt'
 
 export type PublishProperties = NonNullable<IPublishPacket['properties']>
 
+/**
+ * So many bytes of properties a message may have. Tiny ones take eight times as much in memory, so they count for that in the
+ * window; of more than this those of users are not even made.
+ */
+export const MAX_PROPERTY_BYTES = 65_536
+export const PROPERTY_WEIGHT = 8
+
 /** Reads the properties of one PUBLISH (MQTT 5.0, 3.3.2.3), in the form in which mqtt.js hands them out. */
 export class PropertyReader {
   /** Where the next thing begins; behind the properties once they are read. */
@@ -9,6 +16,7 @@ export class PropertyReader {
   readonly #bytes: Buffer
   #end: number
   #failed = false
+  #lean = false
 
   constructor(bytes: Buffer, at: number, end: number) {
     this.#bytes = bytes
@@ -21,6 +29,7 @@ export class PropertyReader {
     const length = this.#varint()
     if (this.#failed || this.at + length > this.#end) return undefined
     this.#end = this.at + length
+    this.#lean = length > MAX_PROPERTY_BYTES
     const found: PublishProperties = {}
     while (this.at < this.#end) {
       if (!this.#one(found) || this.#failed) return undefined
@@ -73,6 +82,11 @@ export class PropertyReader {
   }
 
   #user(found: PublishProperties): void {
+    if (this.#lean) {
+      this.#skip(this.#number(2))
+      this.#skip(this.#number(2))
+      return
+    }
     const name = this.#text()
     const value = this.#text()
     // No prototype: the names are a stranger's.

@@ -44,6 +44,7 @@ export const ERROR_CODES = {
   PAYLOAD_MALFORMED: { status: 400, retry: false, advice: 'Send a payload in the format the route expects.' },
   PAYLOAD_INVALID: { status: 422, retry: false, advice: 'Correct the named fields.' },
   PAYLOAD_TOO_LARGE: { status: 413, retry: false, advice: 'Send less than MQTT_MAX_PACKET_BYTES.' },
+  PROPERTIES_TOO_LARGE: { status: 413, retry: false, advice: 'Send at most 64 KiB of MQTT 5 properties.' },
   PAYLOAD_LOST: {
     status: 500,
     retry: false,

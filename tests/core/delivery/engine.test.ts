@@ -735,6 +735,19 @@ test('a payload over the bound is refused, answered and not kept', async () => {
   assert.equal((store as KeepingStore).inner.letters.length, 0)
 })
 
+test('a message with too many properties is refused, answered and not kept', async () => {
+  const ran: number[] = []
+  const { send, outgoing, store } = bench((router) => router.on('a', () => ran.push(1), { reply: true }))
+  await send('a', Buffer.alloc(0), { withheld: 'PROPERTIES_TOO_LARGE' })
+  const answers = outgoing.on('a/response') as { error: { code: string } }[]
+  assert.deepEqual(
+    answers.map(({ error }) => error.code),
+    ['PROPERTIES_TOO_LARGE'],
+  )
+  assert.deepEqual(ran, [])
+  assert.equal((store as KeepingStore).inner.letters.length, 0)
+})
+
 test('drain ends when the last that was held is parked between two attempts', async () => {
   const { engine, send } = bench((router) =>
     router.on(

@@ -73,7 +73,7 @@ test('a message that is done with leaves its bytes, although its acknowledgement
   await turn()
   collect()
   assert.equal(payloads.filter((payload) => payload.deref() !== undefined).length, 0)
-  assert.deepEqual([kit.arrivals.stats.inWindow, kit.arrivals.stats.bytes], [1, 200_000])
+  assert.deepEqual([kit.arrivals.stats.inWindow, kit.arrivals.stats.bytes], [1, 200_003])
   assert.deepEqual(kit.acknowledged, [])
   kit.handed[0]!.settle()
   await turn()
@@ -101,4 +101,44 @@ test('it is recognised all the same when it comes again over the next connection
       ['a/c', 5],
     ],
   )
+})
+
+/** As a packet comes that has so many bytes of user properties, tiny ones. */
+function dressed(bytes: number): Pick<IPublishPacket, 'topic' | 'length' | 'properties'> {
+  const userProperties = Object.fromEntries(
+    Array.from({ length: bytes / 9 }, (_, n) => [String(n).padStart(4, '0'), '']),
+  )
+  const correlationData = Buffer.from('whose')
+  return { topic: 'a/b', length: 2 + 3 + 2 + 3 + bytes + 10, properties: { userProperties, correlationData } }
+}
+
+test('properties count in the window for what they take in memory', () => {
+  const kit = bench({ window: { messages: 100, bytes: 1_048_576 } })
+  const send = kit.connect()
+  const payload = Buffer.alloc(10)
+  assert.equal(send(1, payload, dressed(63_000)), true)
+  assert.ok(kit.arrivals.stats.bytes >= 8 * 63_000, String(kit.arrivals.stats.bytes))
+  assert.equal(send(2, payload, dressed(63_000)), true)
+  assert.equal(send(3, payload, dressed(63_000)), false, 'there is no room for a third')
+  assert.equal(kit.handed.length, 2)
+  for (const { message } of kit.handed) {
+    assert.equal(message.withheld, undefined)
+    assert.equal(Object.keys(message.properties.userProperties ?? {}).length, 7_000)
+  }
+  for (const { settle } of kit.handed) settle()
+  assert.equal(kit.handed.length, 3)
+  kit.handed[2]!.settle()
+  assert.equal(kit.arrivals.stats.bytes, 0)
+})
+
+test('a message with more properties than anybody needs comes without them and its payload, to be refused', () => {
+  const kit = bench()
+  const send = kit.connect()
+  assert.equal(send(1, Buffer.from('0123456789'), dressed(90_000)), true)
+  const { message } = kit.handed[0]!
+  assert.equal(message.withheld, 'PROPERTIES_TOO_LARGE')
+  assert.equal(message.payload.length, 0)
+  assert.equal(message.properties.userProperties, undefined)
+  assert.equal(message.properties.correlationData?.toString(), 'whose', 'it can be answered')
+  assert.equal(kit.arrivals.stats.bytes, dressed(90_000).length, 'what is left of the packet keeps all of its bytes')
 })

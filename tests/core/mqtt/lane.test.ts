@@ -178,7 +178,7 @@ function laneContract({ name, protocol, mosquitto, start }: Target): void {
         messages.map(({ payload }) => payload.length),
         sizes,
       )
-      assert.equal(most, 25_000)
+      assert.ok(most >= 25_000 && most < 25_100, `the large one alone, its topic and a property or two: ${most}`)
       await link.stop()
       for (const settle of settles) settle()
       await lane.leave(LIMIT_MS)

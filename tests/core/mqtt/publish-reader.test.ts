@@ -88,6 +88,21 @@ test('user properties keep every value of a name, empty ones and names of protot
   ])
 })
 
+test('of more than 64 KiB of properties those of users are not made; what tells where it belongs is', () => {
+  const rest = { subscriptionIdentifier: 7, responseTopic: 'a/response', correlationData: Buffer.from('x') }
+  const read = (count: number) => {
+    const userProperties = Object.fromEntries(Array.from({ length: count }, (_, n) => [`name ${n}`, 'value']))
+    const bytes = encode({ topic: 't', payload: 'p', qos: 0, properties: { ...rest, userProperties } }, 5)
+    const packet = readPublish(bytes, 0, bytes.length, 5)!
+    assert.equal(packet.length, (byLibrary(bytes, 5) as IPublishPacket).length)
+    return packet
+  }
+  assert.equal(Object.keys(read(3_000).properties?.userProperties ?? {}).length, 3_000)
+  const { payload, properties } = read(10_000)
+  assert.deepEqual({ ...properties }, rest)
+  assert.equal(payload.toString(), 'p')
+})
+
 test('never reads beyond a packet, whatever its bytes say (fast-check)', () => {
   fc.assert(
     fc.property(
