@@ -10,6 +10,7 @@ import type { Logger } from '../observability/logger.js'
 import type { Tracing } from '../observability/tracing.js'
 import type { Dispatcher } from '../router/route.js'
 import type { Clock } from '../support/clock.js'
+import { adoptOrphans } from '../workers/orphans.js'
 import { type WorkerRole, workerName } from '../workers/protocol.js'
 import { RouteWorker, servedBy } from '../workers/route-worker.js'
 import { SessionBook } from '../workers/session-book.js'
@@ -185,7 +186,9 @@ export class Crew {
       onFatal(error as Error)
       throw error
     }
-    void adoptOrphans(worker, book, logger)
+    book.hold(worker.sessions)
+    setInterval(() => book.aged(worker.ages()), 1_000).unref()
+    void adoptOrphans({ worker, book, logger, clock, lives: () => this.#local === worker })
   }
 
   #sessionBook(): SessionBook {
@@ -210,18 +213,6 @@ function filtersOf(dispatcher: Dispatcher, groupName: string, role: WorkerRole, 
   const own = plan.filter((one) => servedBy(one, role))
   const alone = own.filter((one) => one.slots === 'solo' || one.slots.length === 1)
   return { all: own.map(({ filter }) => filter), alone: alone.map(({ filter }) => filter) }
-}
-
-/** One process instead of workers: what earlier workers left at the broker is drained here. */
-async function adoptOrphans(worker: RouteWorker, book: SessionBook, logger: Logger): Promise<void> {
-  const own = new Set(worker.sessions.map(({ clientId }) => clientId))
-  book.hold(worker.sessions)
-  setInterval(() => book.aged(worker.ages()), 1_000).unref()
-  for (const session of book.all().filter(({ clientId }) => !own.has(clientId))) {
-    const outcome = await worker.adopt(session)
-    logger.info({ lane: session.lane, outcome }, 'the session that nobody opened')
-    if (outcome === 'drained') book.ended([session.clientId])
-  }
 }
 
 /** The worker's module beside this one, and the flags this process itself was started with (`--import tsx` from source). */

@@ -117,8 +117,11 @@ export class Seat {
     }
   }
 
-  /** Resolves when this try has ended: ready, or dead and waiting for the next. */
-  start(): Promise<void> {
+  /**
+   * Resolves when this try has ended: ready, or dead and waiting for the next; or when it has loaded and is still not ready
+   * after `connectLimitMs`, because its broker is away. It goes on waiting for that.
+   */
+  start(connectLimitMs?: number): Promise<void> {
     if (this.#closed) return Promise.resolve()
     const { clock, logger, onLine, entry, execArgv, args, assignment, memoryLimitMb } = this.#options
     const { bootLimitMs = BOOT_LIMIT_MS } = this.#options
@@ -151,6 +154,7 @@ export class Seat {
           child.kill('SIGKILL')
         })
       let bootLimit = limitBoot()
+      let connectLimit = () => {}
       child.on('message', (message: ToGateway) => {
         signs.heard()
         switch (message.type) {
@@ -168,9 +172,11 @@ export class Seat {
           case 'loaded':
             bootLimit()
             this.#connecting = true
+            if (connectLimitMs !== undefined) connectLimit = clock.after(connectLimitMs, resolve)
             signs.watch()
             return void this.#surroundings.sessionsReturned().then(() => this.#send(child, { type: 'connect' }))
           case 'ready':
+            connectLimit()
             this.#bootBackoff.reset()
             this.#clientIds = message.sessions.map(({ clientId }) => clientId)
             this.#downSince = undefined
@@ -213,6 +219,7 @@ export class Seat {
         // Not `exit`: what the process said before its end may still be on the way then, and would be served after its loss.
         child.once('close', (code, signal) => {
           bootLimit()
+          connectLimit()
           this.#onExit(child, failure, code, signal)
           exited()
           resolve()

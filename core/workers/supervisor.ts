@@ -57,7 +57,7 @@ export class Supervisor {
   /**
    * Replaces workers one after the other. One whose routes others serve too drains and ends its session first; one that is
    * alone with a route keeps it, so that the broker queues what comes meanwhile. Rejects with WORKER_LOST, and leaves the
-   * rest as they are, where one does not get ready.
+   * rest as they are, where one does not get ready; where the broker is away, after `deadlineMs`.
    */
   restart(name: string | undefined, deadlineMs: number): Promise<void> {
     return this.#oneAtATime(async () => {
@@ -77,7 +77,7 @@ export class Supervisor {
       this.#slots = slots
       const staying = rolesUpTo(slots)
       const added = staying.filter((role) => !this.#seats.has(workerName(role)))
-      await Promise.all(added.map((role) => this.#add(role).start()))
+      await Promise.all(added.map((role) => this.#add(role).start(deadlineMs)))
       for (const role of added) this.#demandReady(this.#seat(workerName(role)))
       for (const role of staying) {
         const seat = this.#seat(workerName(role))
@@ -106,7 +106,7 @@ export class Supervisor {
 
   async #replace(seat: Seat, deadlineMs: number): Promise<void> {
     await seat.stop(this.#isHeldByOthers(seat) ? 'leave' : 'keep', deadlineMs)
-    await seat.start()
+    await seat.start(deadlineMs)
     this.#demandReady(seat)
   }
 
@@ -123,7 +123,8 @@ export class Supervisor {
   /** What stops one worker from getting ready (an edit with a mistake, say) would stop the next one too. */
   #demandReady(seat: Seat): void {
     if (seat.state.name === 'ready' || this.#stopping) return
-    const reason = seat.report().reason ?? seat.state.name
+    const state = seat.isReturning ? 'it is not subscribed yet, and goes on trying' : seat.state.name
+    const reason = seat.report().reason ?? state
     this.#options.logger.error(
       { worker: seat.name, reason },
       'a worker did not get ready; the others are left as they are',

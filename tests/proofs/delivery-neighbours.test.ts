@@ -148,9 +148,10 @@ test('a poison message that is retried for long: the other keys of its route go 
   const during: number[] = []
   for (;;) {
     const rate = await round()
-    // Only rounds count during all of which it was retried.
-    if ((await dead()).length > 0) break
-    during.push(rate)
+    const isOver = (await dead()).length > 0
+    // Rounds count during all of which it was retried; on a machine so slow that there is none, the one that began so.
+    if (!isOver || during.length === 0) during.push(rate)
+    if (isOver) break
   }
   await until('it is given up', async () => (await dead()).length > 0, RETRIED_MS + 60_000)
   const tries = witness.lines().filter((line) => line === 'poison').length

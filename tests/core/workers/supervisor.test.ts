@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
@@ -61,7 +61,8 @@ function supervised(
       .filter((line) => line.startsWith(`${worker} `))
       .map((line) => line.slice(worker.length + 1))
   const report = (name: string) => supervisor.reports().find((one) => one.name === name)!
-  return { supervisor, book, lost, unparked, fatal, told, report }
+  const brokerAway = (away: boolean) => (away ? writeFileSync(`${log}.away`, '') : rmSync(`${log}.away`))
+  return { supervisor, book, lost, unparked, fatal, told, report, brokerAway }
 }
 
 async function until(what: string, condition: () => boolean): Promise<void> {
@@ -294,4 +295,15 @@ test('a worker over its memory limit is replaced after the change that is under 
   await until('it is replaced', () => report('slot-1').state === 'ready' && report('slot-1').pid !== pid)
   assert.ok(told('slot-1').includes('stop keep'))
   assert.equal(told('slot-1').filter((line) => line === 'connect').length, 2)
+})
+
+test('a restart while the broker is away is given up, and the next one is not behind it for ever', async (t) => {
+  const { supervisor, report, brokerAway } = supervised(t, 1)
+  await supervisor.start([slot(1)])
+  brokerAway(true)
+  await assert.rejects(supervisor.restart('slot-1', 100), { code: 'WORKER_LOST', message: /not subscribed yet/ })
+  assert.equal(report('slot-1').state, 'starting')
+  brokerAway(false)
+  await supervisor.restart('slot-1', STOP_MS)
+  assert.equal(report('slot-1').state, 'ready')
 })

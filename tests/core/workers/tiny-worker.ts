@@ -1,4 +1,4 @@
-import { appendFileSync } from 'node:fs'
+import { appendFileSync, existsSync } from 'node:fs'
 import type { PlannedSubscription } from '../../../core/router/route.js'
 import type { ToGateway, ToWorker } from '../../../core/workers/protocol.js'
 import type { HeldSession } from '../../../core/workers/session-book.js'
@@ -33,6 +33,8 @@ process.on('message', (message: ToWorker) => {
       return
     }
     case 'connect':
+      // Its broker is away for as long as the file is there.
+      if (existsSync(`${process.env.TINY_LOG}.away`)) return
       send({ type: 'ready', sessions })
       return
     case 'stop':
