@@ -16,7 +16,7 @@ import { sample } from './samples.js'
 
 const MiB = 1024 * 1024
 
-async function until(what: string, condition: () => boolean | Promise<boolean>, ms = 10_000): Promise<void> {
+async function until(what: string, condition: () => boolean | Promise<boolean>, ms = 60_000): Promise<void> {
   const limit = Date.now() + ms
   while (!(await condition())) {
     if (Date.now() > limit) throw new Error(`not within ${ms} ms: ${what}`)

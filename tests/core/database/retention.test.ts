@@ -177,7 +177,7 @@ onEachDatabase((kind) => {
       const retention = new Retention({ store, logger: silentLogger, clock, everyMs: 5 })
       retention.start()
       retention.start()
-      const limit = Date.now() + 5_000
+      const limit = Date.now() + 60_000
       while ((await store.events.list()).some(({ message }) => message === 'old') && Date.now() < limit) {
         await new Promise((resolve) => setTimeout(resolve, 5))
       }

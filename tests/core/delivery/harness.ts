@@ -160,7 +160,7 @@ export function message(topic: string, payload: unknown, extra: MessageExtras = 
 }
 
 /** Waits for a condition instead of for a time; fails after a while. */
-export async function until(what: string, holds: () => boolean, limitMs = 5_000): Promise<void> {
+export async function until(what: string, holds: () => boolean, limitMs = 30_000): Promise<void> {
   const end = Date.now() + limitMs
   while (!holds()) {
     if (Date.now() > end) throw new Error(`waited in vain for: ${what}`)

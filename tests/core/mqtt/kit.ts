@@ -293,7 +293,7 @@ export function pause(ms: number): Promise<void> {
 }
 
 /** Waits until `test` holds; fails with `what` after `limitMs`. */
-export async function eventually(test: () => boolean, what: string | (() => string), limitMs = 10_000): Promise<void> {
+export async function eventually(test: () => boolean, what: string | (() => string), limitMs = 30_000): Promise<void> {
   const end = performance.now() + limitMs
   while (!test()) {
     if (performance.now() > end) assert.fail(`not within ${limitMs} ms: ${typeof what === 'string' ? what : what()}`)
