@@ -98,12 +98,12 @@ export class Arrivals {
     return this.#acks?.oldest?.bornAt
   }
 
-  /** Before anything can arrive over a new connection. */
-  open(client: MqttClient): void {
+  /** Before anything can arrive over a new connection. `isAnswerDue`: what the broker answers is read past a full window. */
+  open(client: MqttClient, isAnswerDue: () => boolean): void {
     const acks = new Acknowledgements(client)
     this.#acks = acks
     client.handleMessage = (packet, done) => this.#arrived(acks, packet, done)
-    readPublishes(client, client.handleMessage)
+    readPublishes(client, client.handleMessage, isAnswerDue)
   }
 
   /** The broker has the session no more: what was not acknowledged does not come again. */

@@ -36,6 +36,8 @@ export interface BrokerLinkOptions {
   readonly prepare?: (client: MqttClient) => void
   /** Called after each CONNACK; the link counts as connected when it resolves. Rejecting drops the connection. */
   readonly onUp?: (connection: Connection) => Promise<void>
+  /** Counts what has come; while it grows, the broker may take its time to answer what follows a CONNACK. */
+  readonly progress?: () => number
   readonly onDown?: (closing: Closing) => void
   readonly onState?: (state: LinkState) => void
   /** The link has given up for good. */
@@ -44,7 +46,7 @@ export interface BrokerLinkOptions {
 
 /** A connection that lasted this long starts the back-off over. */
 const STABLE_MS = 10_000
-/** Limit for what follows a CONNACK: subscriptions, the status message. */
+/** Limit for what follows a CONNACK: subscriptions, the status message. It begins anew while messages come. */
 const SET_UP_MS = 30_000
 
 /**
@@ -179,14 +181,21 @@ export class BrokerLink {
   /** The set-up, or an error when the broker leaves it without an answer; nothing where the connection goes before. */
   #within(setUp: Promise<void>, connection: Connection): Promise<void> {
     return new Promise((resolve, reject) => {
-      const cancel = this.#clock.after(SET_UP_MS, () =>
-        reject(
-          new RouteMQError('BROKER_UNAVAILABLE', `the broker did not answer within ${SET_UP_MS} ms of its CONNACK`),
-        ),
-      )
-      setUp.then(resolve, reject).finally(cancel)
+      let cancel = () => {}
+      const wait = (seen: number) => {
+        cancel = this.#clock.after(SET_UP_MS, () => {
+          const now = this.#options.progress?.() ?? 0
+          // What the session holds comes first, and may be much.
+          if (now > seen) return wait(now)
+          reject(
+            new RouteMQError('BROKER_UNAVAILABLE', `the broker did not answer within ${SET_UP_MS} ms of its CONNACK`),
+          )
+        })
+      }
+      wait(this.#options.progress?.() ?? 0)
+      setUp.then(resolve, reject).finally(() => cancel())
       // Its timer must not hold up the end of the process.
-      connection.closed.then(cancel)
+      connection.closed.then(() => cancel())
     })
   }
 

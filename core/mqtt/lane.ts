@@ -75,6 +75,8 @@ export class Lane {
   #state: LaneState = { name: 'idle' }
   #lostAt: number | undefined
   #granted = false
+  /** The broker has answered to all that this connection began with. */
+  #isSetUp = false
   /** Set while leaving: a reconnect must not subscribe again. */
   #leaving = false
   #starting: Promise<void> | undefined
@@ -121,6 +123,7 @@ export class Lane {
       random: options.random,
       prepare: (client) => this.#prepare(client),
       onUp: (connection) => this.#up(connection),
+      progress: () => this.#arrivals.stats.received,
       onDown: () => this.#down(),
       onState: (state) => this.#enter(state),
       onFatal: (error) => options.onFatal?.(error),
@@ -254,7 +257,8 @@ export class Lane {
   }
 
   #prepare(client: MqttClient): void {
-    this.#arrivals.open(client)
+    this.#isSetUp = false
+    this.#arrivals.open(client, () => !this.#isSetUp)
     // Queued messages may come in one piece with the CONNACK, before anybody who awaits the connection runs.
     client.once('packetreceive', (packet) => {
       if (packet.cmd !== 'connack') return
@@ -288,6 +292,7 @@ export class Lane {
       subscribeAll(connection, wanted, this.#identify),
     ])
     if (connection.isClosed) throw new Error('the connection was lost while subscribing')
+    this.#isSetUp = true
     // After the new filters are granted, so that a message that matches both is never without one.
     const retired = this.#leaving ? [] : (this.#options.retired ?? []).map(({ filter }) => filter)
     if (retired.length > 0) connection.client.unsubscribe(retired)

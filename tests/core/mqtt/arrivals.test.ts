@@ -38,7 +38,7 @@ function bench(changes: Partial<ArrivalsOptions> = {}) {
         },
       },
     } as unknown as MqttClient
-    arrivals.open(client)
+    arrivals.open(client, () => false)
     arrivals.freshness.connected(true, undefined)
     return (messageId: number, payload: Buffer, more: Partial<IPublishPacket> = {}) => {
       let taken = false

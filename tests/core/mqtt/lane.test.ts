@@ -267,6 +267,32 @@ function laneContract({ name, protocol, mosquitto, start }: Target): void {
       await proxy.close()
     })
 
+    test('a session that holds more than the window is subscribed before any of it is done', async () => {
+      const topic = unique('t')
+      const clientId = unique('lane')
+      const first = testLane(broker.url, [`${topic}/#`], { protocol, clientId })
+      await first.lane.start()
+      await first.lane.stop()
+      const link = await testLink(broker.url, { protocol })
+      const texts = Array.from({ length: 300 }, (_, i) => String(i))
+      for (const text of texts) await link.publish(`${topic}/x`, text)
+      const settles: (() => void)[] = []
+      let isHeld = true
+      const second = testLane(broker.url, [`${topic}/#`], {
+        protocol,
+        clientId,
+        window: { messages: 4, bytes: 1_048_576 },
+        handle: (_m, settle) => (isHeld ? void settles.push(settle) : settle()),
+      })
+      await second.lane.start()
+      assert.equal(second.lane.state.name, 'connected')
+      assert.ok(second.messages.length <= 4, `${second.messages.length} beyond the window`)
+      isHeld = false
+      for (const settle of settles) settle()
+      await eventually(() => second.messages.length >= texts.length, 'all of it')
+      assert.deepEqual(second.texts(), texts)
+    })
+
     test('draining hands nothing on any more, waits for what was handed on, and keeps the rest in the session', async () => {
       const topic = unique('t')
       const clientId = unique('lane')

@@ -140,7 +140,7 @@ test('a topic alias, a zero packet id, an empty topic, a repeated or unknown pro
 })
 
 /** A client without a broker: what its stream brings, in the order in which somebody gets it. */
-function harness(protocolVersion: 4 | 5 = 4, maximumPacketSize?: number) {
+function harness(protocolVersion: 4 | 5 = 4, maximumPacketSize?: number, isAnswerDue = () => false) {
   const order: string[] = []
   const waiting: (() => void)[] = []
   const stream = new PassThrough()
@@ -160,7 +160,7 @@ function harness(protocolVersion: 4 | 5 = 4, maximumPacketSize?: number) {
     if (held) waiting.push(next)
     else next()
   }
-  readPublishes(client, take)
+  readPublishes(client, take, isAnswerDue)
   ;(client as unknown as { streamBuilder(client: MqttClient): PassThrough }).streamBuilder(client).pipe(library)
   return {
     order,
@@ -216,6 +216,47 @@ test('one message at a time: nothing is read on before the taker of the last cal
   release()
   await turns()
   assert.equal(order.length, 3)
+})
+
+test('while an answer is due it is read past a message that waits, once, and messages keep their order (fast-check)', async () => {
+  const SUBACK = Buffer.from([0x90, 3, 0, 1, 1])
+  const frames = [message(1), message(2), PINGRESP, message(3, 200), SUBACK, message(4, 20_000), PINGRESP, message(5)]
+  const bytes = Buffer.concat(frames)
+  const messages = [1, 2, 3, 4, 5].map((n) => `t/${n} ${String(n).repeat(n === 3 ? 200 : n === 4 ? 20_000 : 3)}`)
+  const answers = ['library d000', 'library 9003000101', 'library d000']
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.nat(bytes.length), { maxLength: 30 }), fc.boolean(), async (cuts, stays) => {
+      let isDue = true
+      const { order, stream, hold, release } = harness(4, undefined, () => isDue)
+      hold()
+      let from = 0
+      for (const to of [...cuts.sort((one, other) => one - other), bytes.length]) {
+        stream.write(bytes.subarray(from, to))
+        from = to
+      }
+      for (let wait = 0; order.length < 4 && wait < 1_000; wait += 1) await turns()
+      assert.deepEqual(order, [messages[0], ...answers], 'all answers, while the first message waits')
+      isDue = stays
+      for (let wait = 0; order.length < 8 && wait < 1_000; wait += 1) {
+        release()
+        await turns()
+      }
+      release()
+      await turns()
+      assert.deepEqual(order, [messages[0], ...answers, ...messages.slice(1)])
+    }),
+    { numRuns: 100 },
+  )
+})
+
+test('what is read ahead has a bound, and the sender feels it', async () => {
+  const { stream, hold } = harness(4, undefined, () => true)
+  hold()
+  for (let n = 0; n < 6; n += 1) {
+    stream.write(message(1, 1_048_576))
+    await turns()
+  }
+  assert.equal(stream.isPaused(), true)
 })
 
 test('what is no MQTT ends the connection; what is larger than was allowed goes to the library, which ends it', async () => {
