@@ -14,7 +14,7 @@ async function plant(t: TestContext) {
   t.after(() => device.close())
   const file = `export default {
     devices: [{
-      device_id: 'boiler', host: '127.0.0.1', port: ${device.port}, slave_id: 1, framer: 'SOCKET', timeout: 1,
+      device_id: 'boiler', host: '127.0.0.1', port: ${device.port}, slave_id: 1, framer: 'SOCKET', timeout: 10,
       points: [{ name: 'limit', address: 1, scale: 0.1, unit: '°C', min: 0, max: 80 }],
     }],
     targets: [],
