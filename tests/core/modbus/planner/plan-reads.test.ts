@@ -145,10 +145,11 @@ test('1,000 points are planned in under 20 ms', () => {
   const wanted = layout(seeded(7), 1_000, 20_000)
   const options = { max: 125, requestMs: 5, addressMs: 0.02 }
   planReads(wanted, options)
-  const times = Array.from({ length: 5 }, () => {
-    const start = performance.now()
+  // Processor time of the best of several: what else runs here is not its cost.
+  const times = Array.from({ length: 10 }, () => {
+    const start = process.cpuUsage()
     planReads(wanted, options)
-    return performance.now() - start
+    return process.cpuUsage(start).user / 1_000
   })
   assert.ok(Math.min(...times) < 20, `${Math.min(...times)} ms`)
 })
