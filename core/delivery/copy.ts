@@ -34,6 +34,11 @@ export class Copy {
     this.#open += 1
   }
 
+  /** Of what came before it on its lane and is held there, oldest first. */
+  *olderUnits(): Generator<Unit> {
+    for (const copy of this.#holding.before(this)) yield* copy.units
+  }
+
   /** A unit has settled or is parked: its place on the lane is no longer needed. */
   leave(): void {
     this.#open -= 1
@@ -77,6 +82,14 @@ export class Holding {
 
   get nextSequence(): number {
     return this.#sequence
+  }
+
+  *before(last: Copy): Generator<Copy> {
+    for (let copy = this.#oldest; copy !== undefined && copy !== last; ) {
+      const { newer } = copy
+      yield copy
+      copy = newer
+    }
   }
 
   add(copy: Copy): void {

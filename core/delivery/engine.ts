@@ -256,7 +256,7 @@ export class DeliveryEngine {
       // Its neighbours are stuck: it takes no slot from others, and to wait for ackHold would only hold up the lane.
       if (stalled) unit.pool = 'parked'
       this.#queueOf(unit.route).push(unit)
-      if (stalled && !unit.finished) void this.#runner.park(unit)
+      if (stalled && !unit.finished) this.#park(unit)
     }
   }
 
@@ -327,10 +327,23 @@ export class DeliveryEngine {
 
   #parkAll(copy: Copy): void {
     for (const unit of copy.units) {
-      if (unit.finished || unit.released || unit.parking !== undefined || this.#now < unit.parkFrom) continue
-      this.#stalls.add(unit)
-      void this.#runner.park(unit)
+      if (isOnItsLane(unit) && this.#now >= unit.parkFrom) this.#park(unit)
     }
+  }
+
+  /** Those of one key are parked in the order in which they came, because in that order they come back. */
+  #park(unit: Unit): void {
+    const { copy, route, fate } = unit
+    if (route.orderBy !== undefined && copy !== undefined) {
+      for (const older of copy.olderUnits()) {
+        if (older.route !== route || older.fate !== fate || !isOnItsLane(older)) continue
+        if (this.#now < older.parkFrom || !this.#parking.admits(older)) return
+        this.#stalls.add(older)
+        void this.#runner.park(older)
+      }
+    }
+    this.#stalls.add(unit)
+    void this.#runner.park(unit)
   }
 
   async #publish(topic: string, payload: unknown, options: PublishOptions | undefined): Promise<void> {
@@ -347,6 +360,10 @@ export class DeliveryEngine {
     }
     await this.#options.publisher.publish(topic, bytes, options)
   }
+}
+
+function isOnItsLane({ finished, released, parking }: Unit): boolean {
+  return !finished && !released && parking === undefined
 }
 
 /** The matching routes that may run on this copy of a message. */

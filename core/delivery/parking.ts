@@ -59,11 +59,15 @@ export class Parking {
     return clock.monotonic() >= this.#pausedUntil
   }
 
+  /** What runs keeps its payload in memory, for which there must be room. */
+  admits(unit: Unit): boolean {
+    return this.open && (unit.place !== 'running' || this.#options.bodies.open)
+  }
+
   /** Resolves with true once the message is durable, with false where it has to stay on its lane. Never rejects. */
   park(unit: Unit, screening: Screening): Promise<boolean> {
     if (unit.parkedId !== undefined) return Promise.resolve(true)
-    const mayPark = this.open && (unit.place !== 'running' || this.#options.bodies.open)
-    if (unit.parking === undefined && !mayPark) {
+    if (unit.parking === undefined && !this.admits(unit)) {
       if (this.#options.store.durable) this.#options.stats.count('park_refused')
       return Promise.resolve(false)
     }
