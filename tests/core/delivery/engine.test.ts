@@ -6,6 +6,7 @@ import { silentLogger } from '../../../core/observability/logger.js'
 import type { Router } from '../../../core/router/router.js'
 import { type Clock, systemClock } from '../../../core/support/clock.js'
 import { RouteMQError } from '../../../core/support/errors.js'
+import { FakeClock } from '../../../core/testing/fake-clock.js'
 import { bench, KeepingStore, message, until } from './harness.js'
 
 const fast = { first: 5, max: 5, jitter: 0 }
@@ -327,6 +328,28 @@ test('a message that cannot be parked stays on its lane with all its attempts, a
   assert.equal(runs, 2)
   assert.equal(store.inner.letters.length, 1)
   assert.equal(engine.stats().park_refused, 1)
+})
+
+test('a message that arrives at a stalled key is not parked before those that came earlier and are still held', async () => {
+  const clock = new FakeClock()
+  const store = new KeepingStore()
+  const { send, engine } = bench((router) => router.on('k/{key}', () => new Promise(() => {}), { orderBy: 'key' }), {
+    store,
+    ackHoldMs: 1_000,
+    clock,
+  })
+  const first = send('k/a', { n: 1 })
+  await clock.advance(950)
+  const later = [send('k/a', { n: 2 }), send('k/b', { n: 20 }), send('k/a', { n: 3 })]
+  await clock.advance(60)
+  await first
+  // Its key is stalled now; 2 and 3 are young.
+  assert.equal(store.inner.parked.length, 1)
+  await send('k/a', { n: 4 })
+  await Promise.all([later[0], later[2]])
+  const numbers = () => store.inner.parked.map(({ payload }) => JSON.parse(Buffer.from(payload, 'base64').toString()).n)
+  assert.deepEqual(numbers(), [1, 2, 3, 4], 'and another key is left where it is')
+  await engine.stop()
 })
 
 test('parked messages of an earlier life are finished after a restart, in the order of their key', async () => {
