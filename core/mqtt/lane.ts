@@ -59,6 +59,8 @@ export function laneTopic(clientId: string): string {
 /** A mark behind messages that are being handled would take the place of one. */
 const ROOM_FOR_MARKS = 8
 const REFUSED_RETRY_MS = 30_000
+/** Of the time to leave, what is kept for handlers that run when the rest is over: a quarter, and at most this. */
+const LAST_HANDLERS_MS = 2_000
 
 /**
  * One intake link: a persistent session whose messages are acknowledged after their handlers settled, in order, with a
@@ -189,10 +191,12 @@ export class Lane {
    * Ends the session without losing what it holds: unsubscribes, sends a sentinel to an own topic, drains until that
    * arrives, then tells the broker to forget the session.
    *
-   * @returns false when the deadline passed first: the session is kept then, for somebody to drain it later.
+   * @returns false when the deadline passed first: what was handed on has been let finish and is acknowledged where that was
+   * possible, and the session is kept, for somebody to drain it later.
    */
   async leave(deadlineMs: number): Promise<boolean> {
-    const deadline = this.#clock.monotonic() + deadlineMs
+    const lastMs = Math.min(LAST_HANDLERS_MS, deadlineMs / 4)
+    const deadline = this.#clock.monotonic() + deadlineMs - lastMs
     const left = () => Math.max(0, deadline - this.#clock.monotonic())
     const filters = this.#options.subscriptions.map(({ filter }) => filter)
     this.#leaving = true
@@ -210,6 +214,8 @@ export class Lane {
         return true
       }
     }
+    // What runs would run once more in whoever drains the session.
+    if (this.#link.connection !== undefined && this.#stopping === undefined) await this.drain(lastMs)
     await this.stop()
     return false
   }

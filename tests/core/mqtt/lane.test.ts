@@ -355,6 +355,27 @@ function laneContract({ name, protocol, mosquitto, start }: Target): void {
       await link.stop()
     })
 
+    test('a lane that cannot drain its session in time lets its handlers finish: nothing of it runs twice', async () => {
+      const topic = unique('t')
+      const clientId = unique('lane')
+      const first = testLane(broker.url, [`${topic}/#`], {
+        protocol,
+        clientId,
+        window: { messages: 2, bytes: 1_048_576 },
+        handle: (_m, settle) => void setTimeout(settle, 100),
+      })
+      await first.lane.start()
+      const link = await testLink(broker.url, { protocol })
+      const sent = Array.from({ length: 400 }, (_, i) => String(i))
+      for (const text of sent) await link.publish(`${topic}/x`, text)
+      assert.equal(await first.lane.leave(8_000), false, 'there is more than it can do')
+      assert.ok(first.messages.length < sent.length)
+      const second = testLane(broker.url, [`${topic}/#`], { protocol, clientId })
+      await second.lane.start()
+      await eventually(() => second.texts().at(-1) === sent.at(-1), 'the rest')
+      assert.deepEqual([...first.texts(), ...second.texts()], sent)
+    })
+
     test('a session that was left behind is adopted: drained and ended', async () => {
       const topic = unique('t')
       const clientId = unique('lane')
