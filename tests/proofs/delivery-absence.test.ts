@@ -23,7 +23,8 @@ async function plantWithCommands(t: TestContext, protocol: 4 | 5) {
     router: commandRouter(`shared: true, workers: 1, concurrency: 8, maxAge: '${MAX_AGE_S}s'`),
     devices: plant.definition,
     workers: 1,
-    env: { MQTT_PROTOCOL: protocol === 5 ? '5' : '3.1.1' },
+    // Else the watchdog replaces a worker that stands still for so long.
+    env: { MQTT_PROTOCOL: protocol === 5 ? '5' : '3.1.1', ROUTEMQ_WORKER_STALL: '5m' },
   })
   const answers = await Answers.on(mosquitto.url, 'devices/+/set/response', protocol)
   const publisher = await Publisher.connect(mosquitto.url, protocol)
