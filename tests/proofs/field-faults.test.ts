@@ -7,8 +7,8 @@ import { FieldService } from '../../core/modbus/field-service.js'
 import type { Fault } from '../../core/modbus/server/faults.js'
 import { startVirtualDevice, type VirtualDevice } from '../../core/modbus/server/virtual-device.js'
 import { createTransport } from '../../core/modbus/transport/open.js'
-import { silentLogger } from '../../core/observability/logger.js'
 import { RouteMQError } from '../../core/support/errors.js'
+import { FIELD_SETTINGS } from '../core/modbus/field-settings.js'
 import { openSerialLine, serialUnavailable } from '../core/modbus/serial-line.js'
 import { figures, size } from './support/size.js'
 
@@ -151,14 +151,8 @@ for (const { kind, open, inFlight, requests, skip } of [
       return fault
     })
     const field = new FieldService({
-      config: {
-        demoPort: undefined,
-        breaker: { failures: Number.MAX_SAFE_INTEGER, recoveryMs: 1_000 },
-        writeEnabled: true,
-        topicPrefix: 'modbus/data',
-      },
-      cacheTtlMs: 300_000,
-      logger: silentLogger,
+      ...FIELD_SETTINGS,
+      config: { ...FIELD_SETTINGS.config, breaker: { failures: Number.MAX_SAFE_INTEGER, recoveryMs: 1_000 } },
       createTransport(endpoint, { copyGraceMs }) {
         const transport = createTransport(endpoint, { copyMs: copyGraceMs })
         const call = transport.call.bind(transport)

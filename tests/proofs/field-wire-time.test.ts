@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { normalizeDevice } from '../../core/modbus/device-schema.js'
 import { FieldService } from '../../core/modbus/field-service.js'
 import { startVirtualDevice } from '../../core/modbus/server/virtual-device.js'
-import { silentLogger } from '../../core/observability/logger.js'
+import { FIELD_SETTINGS } from '../core/modbus/field-settings.js'
 import { openSerialLine, serialUnavailable } from '../core/modbus/serial-line.js'
 import { FULL, figures, percentile, size } from './support/size.js'
 
@@ -22,16 +22,7 @@ test('three units and the field service on one line of 9600 baud: right values, 
       return startVirtualDevice({ line: { ...settings, path: line.paths[unit]! }, units: { [unit]: { holding } } })
     }),
   )
-  const field = new FieldService({
-    config: {
-      demoPort: undefined,
-      breaker: { failures: 5, recoveryMs: 30_000 },
-      writeEnabled: true,
-      topicPrefix: 'modbus/data',
-    },
-    cacheTtlMs: 300_000,
-    logger: silentLogger,
-  })
+  const field = new FieldService(FIELD_SETTINGS)
   t.after(async () => {
     await field.stop(500)
     for (const device of devices) await device.close()

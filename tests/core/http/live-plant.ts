@@ -2,7 +2,7 @@ import type { TestContext } from 'node:test'
 import { normalizeDevice } from '../../../core/modbus/device-schema.js'
 import { FieldService } from '../../../core/modbus/field-service.js'
 import { startVirtualDevice, type VirtualDevice } from '../../../core/modbus/server/virtual-device.js'
-import { silentLogger } from '../../../core/observability/logger.js'
+import { FIELD_SETTINGS } from '../modbus/field-settings.js'
 import { type Plant, plant } from './fake-services.js'
 
 export interface LivePlant {
@@ -25,16 +25,7 @@ export async function livePlant(context: TestContext): Promise<LivePlant> {
     },
   })
   device.faults.set(9, { kind: 'silence' })
-  const field = new FieldService({
-    config: {
-      demoPort: undefined,
-      breaker: { failures: 5, recoveryMs: 30_000 },
-      writeEnabled: true,
-      topicPrefix: 'modbus/data',
-    },
-    cacheTtlMs: 300_000,
-    logger: silentLogger,
-  })
+  const field = new FieldService(FIELD_SETTINGS)
   await field.start()
   context.after(async () => {
     await field.stop(500)

@@ -4,7 +4,7 @@ import type { FieldEvent } from '../../../core/modbus/field-event.js'
 import { FieldService, type FieldServiceOptions } from '../../../core/modbus/field-service.js'
 import { startVirtualDevice, type VirtualDeviceOptions } from '../../../core/modbus/server/virtual-device.js'
 import type { WriteAuditRecord } from '../../../core/modbus/write-audit.js'
-import { silentLogger } from '../../../core/observability/logger.js'
+import { FIELD_SETTINGS } from './field-settings.js'
 
 export type DeviceExtra = Record<string, unknown>
 
@@ -29,14 +29,7 @@ export async function openField(
   const audit: WriteAuditRecord[] = []
   const events: FieldEvent[] = []
   const field = new FieldService({
-    config: {
-      demoPort: undefined,
-      breaker: { failures: 5, recoveryMs: 30_000 },
-      writeEnabled: true,
-      topicPrefix: 'modbus/data',
-    },
-    cacheTtlMs: 300_000,
-    logger: silentLogger,
+    ...FIELD_SETTINGS,
     audit: (record) => void audit.push(record),
     onEvent: (event) => void events.push(event),
     ...options,

@@ -3,9 +3,9 @@ import { test } from 'node:test'
 import { normalizeDevice } from '../../../core/modbus/device-schema.js'
 import type { FieldEvent } from '../../../core/modbus/field-event.js'
 import { FieldService } from '../../../core/modbus/field-service.js'
-import { silentLogger } from '../../../core/observability/logger.js'
 import { FakeClock } from '../../../core/testing/fake-clock.js'
 import { ScriptedTransport } from './bus/scripted-bus.js'
+import { FIELD_SETTINGS } from './field-settings.js'
 
 /** One device on a line whose answers the test gives. */
 async function scripted() {
@@ -13,14 +13,7 @@ async function scripted() {
   const lines: ScriptedTransport[] = []
   const events: FieldEvent[] = []
   const field = new FieldService({
-    config: {
-      demoPort: undefined,
-      breaker: { failures: 5, recoveryMs: 30_000 },
-      writeEnabled: true,
-      topicPrefix: 'modbus/data',
-    },
-    cacheTtlMs: 300_000,
-    logger: silentLogger,
+    ...FIELD_SETTINGS,
     clock,
     createTransport: () => {
       const line = new ScriptedTransport(true)

@@ -1,47 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { normalizeDevice } from '../../../core/modbus/device-schema.js'
-import { FieldService } from '../../../core/modbus/field-service.js'
-import { type ModbusTransport, TransportError } from '../../../core/modbus/transport/transport.js'
-import { silentLogger } from '../../../core/observability/logger.js'
-import { FakeClock } from '../../../core/testing/fake-clock.js'
+import { scriptedField } from './scripted-field.js'
 
 const INTERVAL_MS = 100
 
-/** A bus of which `silent` units time out at once, and a clock that the test moves. */
-async function bus(silent: Set<number>) {
-  const clock = new FakeClock()
-  const asked: number[] = []
-  const transport: ModbusTransport = {
-    state: 'open',
-    hasTransactionIds: true,
-    maxInFlight: 16,
-    connect: async () => {},
-    async call(unit) {
-      asked.push(unit)
-      if (silent.has(unit)) throw new TransportError('no answer', { kind: 'timeout' })
-      return { values: [unit], data: Buffer.alloc(0) }
-    },
-    discardInput: () => {},
-    onLost: () => {},
-    close: async () => {},
-  }
-  const field = new FieldService({
-    config: {
-      demoPort: undefined,
-      breaker: { failures: 5, recoveryMs: 30_000 },
-      writeEnabled: true,
-      topicPrefix: 'modbus/data',
-    },
-    cacheTtlMs: 300_000,
-    logger: silentLogger,
-    clock,
-    createTransport: () => transport,
-  })
-  const devices = [1, 2].map((unit) =>
-    normalizeDevice({ device_id: `unit${unit}`, host: 'h', port: 502, slave_id: unit, framer: 'SOCKET' }),
-  )
-  field.apply(devices)
+/** A bus of two units, of which silent ones time out at once, and a clock that the test moves. */
+function bus() {
+  const plant = scriptedField({ unit1: {}, unit2: {} }, { silenceMs: 0 })
+  const { clock, field, asked } = plant
   /** Asks like the poller. True where the unit was asked in fact, or waited for its turn to be probed. */
   const poll = async (unit: number) => {
     const before = asked.length
@@ -54,13 +20,13 @@ async function bus(silent: Set<number>) {
     await polled.catch(() => {})
     return asked.length > before
   }
-  return { clock, field, devices, poll, asked }
+  return { ...plant, poll }
 }
 
 /** Both units in quarantine, unit 1 just probed, unit 2 waiting for its turn. A probe costs 50 ms, so 1000 ms of turns. */
 async function waiting() {
-  const silent = new Set([1, 2])
-  const plant = await bus(silent)
+  const plant = bus()
+  for (const unit of [1, 2]) plant.silent.add(unit)
   for (const unit of [1, 2]) for (let n = 0; n < 2; n += 1) assert.equal(await plant.poll(unit), true)
   assert.equal(await plant.poll(1), true)
   // Unit 2 asks in every slot until shortly before the next probe may go, so that the turn is kept for it.
@@ -69,7 +35,7 @@ async function waiting() {
     await plant.clock.advance(at === 900 ? 99 : INTERVAL_MS)
   }
   await plant.clock.advance(1)
-  return { ...plant, silent }
+  return plant
 }
 
 test('the turn of a silent unit is kept for it', async () => {
@@ -99,8 +65,7 @@ test('a unit that somebody finds alive gives its turn to the next, and is polled
 })
 
 test('a device with many reads that falls silent costs its bus two time-outs, not one for each read', async () => {
-  const silent = new Set<number>()
-  const { field, clock, asked } = await bus(silent)
+  const { field, clock, silent, asked } = bus()
   /** One slot of the poller: ten blocks of unit 1, too far apart to be joined, and one of unit 2. Which units were asked. */
   const slot = async () => {
     const before = asked.length
@@ -121,7 +86,8 @@ test('a device with many reads that falls silent costs its bus two time-outs, no
       )
     })
     await clock.advance(INTERVAL_MS)
-    return { asked: asked.slice(before).sort(), codes: await Promise.all(codes) }
+    const units = asked.slice(before).map(({ unit }) => unit)
+    return { asked: units.sort(), codes: await Promise.all(codes) }
   }
   assert.equal((await slot()).asked.length, 11)
   silent.add(1)

@@ -3,16 +3,19 @@ import type { FieldRequest, FieldResponse } from '../../../core/modbus/field.js'
 import type { FieldEvent } from '../../../core/modbus/field-event.js'
 import { FieldService } from '../../../core/modbus/field-service.js'
 import { type ModbusTransport, TransportError } from '../../../core/modbus/transport/transport.js'
-import { silentLogger } from '../../../core/observability/logger.js'
 import type { RouteMQError } from '../../../core/support/errors.js'
 import { FakeClock } from '../../../core/testing/fake-clock.js'
 import type { DeviceExtra } from './field-harness.js'
+import { FIELD_SETTINGS } from './field-settings.js'
 
 /**
  * A field over one bus whose units answer at once, after `slowMs` or, while they are `silent`, never; a clock that the test
- * moves.
+ * moves. A silent unit is waited for as long as the request says, or for `silenceMs`.
  */
-export function scriptedField(extras: Readonly<Record<string, DeviceExtra>>) {
+export function scriptedField(
+  extras: Readonly<Record<string, DeviceExtra>>,
+  { silenceMs }: { readonly silenceMs?: number } = {},
+) {
   const clock = new FakeClock()
   const silent = new Set<number>()
   const slowMs = new Map<number, number>()
@@ -30,7 +33,7 @@ export function scriptedField(extras: Readonly<Record<string, DeviceExtra>>) {
       if (takesMs === 0) return Promise.resolve(answer)
       return new Promise((resolve, reject) => {
         if (takesMs < timeoutMs) clock.after(takesMs, () => resolve(answer))
-        else clock.after(timeoutMs, () => reject(new TransportError('no answer', { kind: 'timeout' })))
+        else clock.after(silenceMs ?? timeoutMs, () => reject(new TransportError('no answer', { kind: 'timeout' })))
       })
     },
     discardInput: () => {},
@@ -38,14 +41,7 @@ export function scriptedField(extras: Readonly<Record<string, DeviceExtra>>) {
     close: async () => {},
   }
   const field = new FieldService({
-    config: {
-      demoPort: undefined,
-      breaker: { failures: 5, recoveryMs: 30_000 },
-      writeEnabled: true,
-      topicPrefix: 'modbus/data',
-    },
-    cacheTtlMs: 300_000,
-    logger: silentLogger,
+    ...FIELD_SETTINGS,
     clock,
     createTransport: () => transport,
     onEvent: (event) => events.push(event),

@@ -4,8 +4,8 @@ import { normalizeDevice } from '../../../core/modbus/device-schema.js'
 import type { WriteItem, WriteResult } from '../../../core/modbus/field.js'
 import { FieldService } from '../../../core/modbus/field-service.js'
 import { startVirtualDevice, type VirtualDevice } from '../../../core/modbus/server/virtual-device.js'
-import { silentLogger } from '../../../core/observability/logger.js'
 import { atEnd, failure } from './field-harness.js'
+import { FIELD_SETTINGS } from './field-settings.js'
 import { openSerialLine, type SerialLine, serialUnavailable } from './serial-line.js'
 
 const unavailable = await serialUnavailable()
@@ -28,14 +28,8 @@ for (const framer of ['RTU', 'ASCII'] as const) {
     /** Who is there has time to answer: the line is made of processes. */
     const open = (options: Record<string, unknown> = {}, timeoutMs = 10_000) => {
       const field = new FieldService({
-        config: {
-          demoPort: undefined,
-          breaker: { failures: 1_000, recoveryMs: 10 },
-          writeEnabled: true,
-          topicPrefix: 'modbus/data',
-        },
-        cacheTtlMs: 300_000,
-        logger: silentLogger,
+        ...FIELD_SETTINGS,
+        config: { ...FIELD_SETTINGS.config, breaker: { failures: 1_000, recoveryMs: 10 } },
       })
       const serial = { path: line.paths[0]!, baud_rate: baudRate, parity: 'even', data_bits: 8, stop_bits: 1 }
       const common = {

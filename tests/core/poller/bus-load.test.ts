@@ -5,6 +5,7 @@ import { FieldService } from '../../../core/modbus/field-service.js'
 import { normalizeTarget } from '../../../core/modbus/target-schema.js'
 import { silentLogger } from '../../../core/observability/logger.js'
 import { Poller } from '../../../core/poller/poller.js'
+import { FIELD_SETTINGS } from '../modbus/field-settings.js'
 import { Recorder } from './poller-harness.js'
 
 type Extra = Record<string, unknown>
@@ -12,14 +13,8 @@ type Extra = Record<string, unknown>
 /** A poller over one device that nothing opens: it only plans. */
 function planned(device: Extra, targets: readonly Extra[]) {
   const field = new FieldService({
-    config: {
-      demoPort: undefined,
-      breaker: { failures: 5, recoveryMs: 30_000 },
-      writeEnabled: true,
-      topicPrefix: 'modbus/data',
-    },
+    ...FIELD_SETTINGS,
     cacheTtlMs: 0,
-    logger: silentLogger,
   })
   const devices = [normalizeDevice({ device_id: 'meter', ...device })]
   field.apply(devices)

@@ -15,6 +15,7 @@ import {
 import type { Logger } from '../../../core/observability/logger.js'
 import { Poller } from '../../../core/poller/poller.js'
 import type { Clock } from '../../../core/support/clock.js'
+import { FIELD_SETTINGS } from '../modbus/field-settings.js'
 
 const STEP_MS = 500
 const HOUR_MS = 3_600_000
@@ -123,7 +124,7 @@ test('500 devices off for an hour: their changes are told, not their repetitions
   }
   const kept: string[] = []
   const field = new FieldService({
-    config: { writeEnabled: true, topicPrefix: 'modbus/data', breaker: { failures: 5, recoveryMs: 30_000 } } as never,
+    config: FIELD_SETTINGS.config,
     cacheTtlMs: 60_000,
     logger,
     clock,

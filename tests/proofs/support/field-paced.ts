@@ -8,6 +8,7 @@ import type { ModbusTransport } from '../../../core/modbus/transport/transport.j
 import { silentLogger } from '../../../core/observability/logger.js'
 import { Poller } from '../../../core/poller/poller.js'
 import type { Sample } from '../../../core/poller/sample.js'
+import { FIELD_SETTINGS } from '../../core/modbus/field-settings.js'
 
 export const IDS: readonly string[] = Array.from({ length: 10 }, (_, n) => `unit${n + 1}`)
 
@@ -44,14 +45,7 @@ export async function pacedBus(
   const [{ host, port }] = (await once(plant, 'message')) as [{ host: string; port: number }]
   const wire: WireRequest[] = []
   const field = new FieldService({
-    config: {
-      demoPort: undefined,
-      breaker: { failures: 5, recoveryMs: 30_000 },
-      writeEnabled: true,
-      topicPrefix: 'modbus/data',
-    },
-    cacheTtlMs: 300_000,
-    logger: silentLogger,
+    ...FIELD_SETTINGS,
     createTransport: (endpoint, { copyGraceMs }) => witnessed(createTransport(endpoint, { copyMs: copyGraceMs }), wire),
   })
   const devices = IDS.map((device_id, n) =>

@@ -6,8 +6,8 @@ import { ConnectGate } from '../../../../core/modbus/bus/connect-gate.js'
 import { normalizeDevice } from '../../../../core/modbus/device-schema.js'
 import { FieldService } from '../../../../core/modbus/field-service.js'
 import { TransportError } from '../../../../core/modbus/transport/transport.js'
-import { silentLogger } from '../../../../core/observability/logger.js'
 import { FakeClock } from '../../../../core/testing/fake-clock.js'
+import { FIELD_SETTINGS } from '../field-settings.js'
 import { until } from '../until.js'
 import { kindOf, open, read, ScriptedTransport, tick, write } from './scripted-bus.js'
 
@@ -249,14 +249,7 @@ test('at most ten connects a second to one host, whatever the buses', async () =
   const clock = new FakeClock()
   const connects: Record<string, number[]> = { plant: [], other: [] }
   const field = new FieldService({
-    config: {
-      demoPort: undefined,
-      breaker: { failures: 5, recoveryMs: 30_000 },
-      writeEnabled: true,
-      topicPrefix: 'modbus/data',
-    },
-    cacheTtlMs: 300_000,
-    logger: silentLogger,
+    ...FIELD_SETTINGS,
     clock,
     createTransport(endpoint) {
       const line = new ScriptedTransport(true)

@@ -6,8 +6,8 @@ import { SerialPort } from 'serialport'
 import { normalizeDevice } from '../../../../../core/modbus/device-schema.js'
 import type { WriteItem, WriteResult } from '../../../../../core/modbus/field.js'
 import { FieldService } from '../../../../../core/modbus/field-service.js'
-import { silentLogger } from '../../../../../core/observability/logger.js'
 import { failure } from '../../field-harness.js'
+import { FIELD_SETTINGS } from '../../field-settings.js'
 import { openSerialLine, serialUnavailable } from '../../serial-line.js'
 import {
   compileLibmodbusServer,
@@ -44,14 +44,8 @@ interface Peer {
 /** What a gateway does with a device, against a server that somebody else wrote: holding a is 1000 + a, every 3rd coil on. */
 async function useDevice({ record, stop }: Peer, traits: { noRefusals?: string } = {}) {
   const field = new FieldService({
-    config: {
-      demoPort: undefined,
-      breaker: { failures: 100, recoveryMs: 1_000 },
-      writeEnabled: true,
-      topicPrefix: 'modbus/data',
-    },
-    cacheTtlMs: 300_000,
-    logger: silentLogger,
+    ...FIELD_SETTINGS,
+    config: { ...FIELD_SETTINGS.config, breaker: { failures: 100, recoveryMs: 1_000 } },
   })
   try {
     const device_id = 'peer'
