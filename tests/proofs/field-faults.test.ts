@@ -1,15 +1,14 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { normalizeDevice } from '../../core/modbus/device-schema.js'
 import { FieldService } from '../../core/modbus/field-service.js'
-import type { Fault } from '../../core/modbus/server/faults.js'
 import { startVirtualDevice, type VirtualDevice } from '../../core/modbus/server/virtual-device.js'
 import { createTransport } from '../../core/modbus/transport/open.js'
 import { RouteMQError } from '../../core/support/errors.js'
+import { allFaults } from '../core/modbus/all-faults.js'
 import { FIELD_SETTINGS } from '../core/modbus/field-settings.js'
 import { openSerialLine, serialUnavailable } from '../core/modbus/serial-line.js'
+import { heapAfterCollection } from '../core/support/heap-after-collection.js'
 import { figures, size } from './support/size.js'
 
 const UNITS = [1, 2, 3]
@@ -30,28 +29,7 @@ const BAUD = 115_200
 
 const noSerial = await serialUnavailable()
 
-const FAULTS: readonly Fault[] = [
-  { kind: 'silence' },
-  { kind: 'deaf' },
-  { kind: 'delay', ms: TIMEOUT_MS + LATE_MS },
-  { kind: 'delay', ms: TIMEOUT_MS / 4 },
-  { kind: 'exception', code: 4 },
-  { kind: 'wrong_unit' },
-  { kind: 'wrong_transaction' },
-  { kind: 'wrong_function' },
-  { kind: 'duplicate' },
-  { kind: 'split', ms: 5 },
-  { kind: 'split', ms: TIMEOUT_MS + LATE_MS },
-  { kind: 'reset' },
-  { kind: 'babble' },
-  { kind: 'bad_checksum' },
-]
-
-function heapAfterCollection(): number {
-  setFlagsFromString('--expose-gc')
-  ;(runInNewContext('gc') as () => void)()
-  return process.memoryUsage().heapUsed
-}
+const FAULTS = allFaults(TIMEOUT_MS, LATE_MS)
 
 interface Plant {
   readonly device: VirtualDevice

@@ -1,43 +1,16 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { CommandLeases, type CommandLeasesOptions } from '../../../core/cli/command-leases.js'
-import type { Lease } from '../../../core/database/repositories/leases.js'
-import { busLease, type LeaseBook } from '../../../core/kernel/bus-leases.js'
+import { busLease } from '../../../core/kernel/bus-leases.js'
 import { FakeClock } from '../../../core/testing/fake-clock.js'
+import { TestLeaseBook } from '../kernel/lease-book.js'
 
 const BUS = '10.0.0.5:502'
 const LEASE = busLease(BUS)
 
-/** A book of which the test is the other owner. */
-class Book implements LeaseBook {
-  readonly owners = new Map<string, string>()
-  asked = 0
-  failure: Error | undefined
-
-  async acquireAll(names: readonly string[], owner: string): Promise<ReadonlyMap<string, Lease>> {
-    this.asked += 1
-    if (this.failure !== undefined) throw this.failure
-    return new Map(
-      names.map((name) => {
-        const holder = this.owners.get(name) ?? owner
-        this.owners.set(name, holder)
-        return [name, holder === owner ? { held: true, epoch: 1 } : { held: false, owner: holder, epoch: 1 }]
-      }),
-    )
-  }
-
-  async releaseAll(names: readonly string[], owner: string): Promise<void> {
-    for (const name of names) if (this.owners.get(name) === owner) this.owners.delete(name)
-  }
-
-  async list(): Promise<readonly []> {
-    return []
-  }
-}
-
 function bench(t: TestContext, options: Partial<CommandLeasesOptions> = {}) {
   const clock = new FakeClock()
-  const book = new Book()
+  const book = new TestLeaseBook()
   const leases = new CommandLeases({ book, owner: 'command:a', clock, ...options })
   t.after(async () => {
     book.failure = undefined

@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { EXIT } from '../../../core/cli/exit-codes.js'
 import type { DeviceRecord } from '../../../core/modbus/device-record.js'
-import { command, folder } from './support.js'
+import { folder } from '../support/folder.js'
+import { command } from './support.js'
 
 /** A project with a migrated database of its own and no device yet. */
 async function project(t: TestContext, files: Readonly<Record<string, string>> = {}) {

@@ -6,7 +6,8 @@ import { EXIT } from '../../../core/cli/exit-codes.js'
 import { busLease } from '../../../core/kernel/bus-leases.js'
 import { startVirtualDevice } from '../../../core/modbus/server/virtual-device.js'
 import { onEachDatabase, openStore, ownDatabase } from '../database/databases.js'
-import { command, folder } from './support.js'
+import { folder } from '../support/folder.js'
+import { command } from './support.js'
 
 /** A project whose one device is a virtual one on a real socket; nothing runs in it. */
 async function plant(t: TestContext) {

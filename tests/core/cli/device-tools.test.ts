@@ -6,7 +6,8 @@ import { EXIT } from '../../../core/cli/exit-codes.js'
 import { main } from '../../../core/cli/program.js'
 import { startVirtualDevice } from '../../../core/modbus/server/virtual-device.js'
 import { createTransport } from '../../../core/modbus/transport/open.js'
-import { command, folder } from './support.js'
+import { folder } from '../support/folder.js'
+import { command } from './support.js'
 
 /** 123456.0 as float32, and a second unit that has 20 registers. */
 async function plant(t: TestContext) {

@@ -7,7 +7,8 @@ import { checkNode } from '../../../core/cli/doctor/machine.js'
 import { startEmbeddedBroker } from '../../../core/mqtt/embedded-broker.js'
 import { silentLogger } from '../../../core/observability/logger.js'
 import { needsMosquitto, startMosquitto } from '../mqtt/kit.js'
-import { command, folder } from './support.js'
+import { folder } from '../support/folder.js'
+import { command } from './support.js'
 
 interface Finding {
   readonly check: string

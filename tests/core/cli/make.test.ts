@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { EXIT } from '../../../core/cli/exit-codes.js'
 import { nameForms } from '../../../core/cli/make-file.js'
-import { command, folder } from './support.js'
+import { folder } from '../support/folder.js'
+import { command } from './support.js'
 
 for (const [kind, name, path, content] of [
   ['router', 'BoilerRoom', 'routers/boiler-room.ts', /prefix: 'boiler-room'/],

@@ -3,7 +3,8 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { onEachDatabase, openStore, ownDatabase } from '../database/databases.js'
-import { command, folder } from './support.js'
+import { folder } from '../support/folder.js'
+import { command } from './support.js'
 
 onEachDatabase((kind) => {
   test(`${kind}: a migration is made, run, listed and taken back by commands`, async (t) => {

@@ -3,7 +3,8 @@ import { randomUUID } from 'node:crypto'
 import { type TestContext, test } from 'node:test'
 import { connectAsync } from 'mqtt'
 import { EXIT } from '../../../core/cli/exit-codes.js'
-import { command, folder, serverMissing } from './support.js'
+import { folder } from '../support/folder.js'
+import { command, serverMissing } from './support.js'
 
 const BROKER = { MQTT_BROKER: '127.0.0.1', MQTT_PORT: '1883' }
 const missing = (t: TestContext) => serverMissing(t, 'mosquitto', 1883)

@@ -7,7 +7,8 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { EXIT } from '../../../core/cli/exit-codes.js'
 import { normalizeDevice } from '../../../core/modbus/device-schema.js'
-import { command, folder } from './support.js'
+import { folder } from '../support/folder.js'
+import { command } from './support.js'
 
 interface Call {
   readonly line: string

@@ -1,7 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
-import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { main } from '../../../core/cli/program.js'
 
@@ -9,17 +6,6 @@ export interface Said {
   readonly code: number
   readonly out: string
   readonly err: string
-}
-
-/** A folder that is gone after the test. */
-export function folder(t: TestContext, files: Readonly<Record<string, string>> = {}): string {
-  const root = mkdtempSync(join(tmpdir(), 'routemq-cli-'))
-  t.after(() => rmSync(root, { recursive: true, force: true }))
-  for (const [path, text] of Object.entries(files)) {
-    mkdirSync(dirname(join(root, path)), { recursive: true })
-    writeFileSync(join(root, path), text)
-  }
-  return root
 }
 
 /** One command line in this process, with what it said. */

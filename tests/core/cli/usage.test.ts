@@ -9,7 +9,8 @@ import { EXIT, exitCodeOf } from '../../../core/cli/exit-codes.js'
 import { reportError } from '../../../core/cli/report-error.js'
 import { ERROR_CODES, type ErrorCode } from '../../../core/support/error-codes.js'
 import { RouteMQError } from '../../../core/support/errors.js'
-import { command, folder } from './support.js'
+import { folder } from '../support/folder.js'
+import { command } from './support.js'
 
 for (const [line, message] of [
   [['rout:list'], /unknown command 'rout:list'\n\(Did you mean route:list\?\)/],

@@ -3,7 +3,8 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { loadConfig } from '../../../core/config/load-config.js'
-import { folder, load, mistakesOf } from './support.js'
+import { folder } from '../support/folder.js'
+import { load, mistakesOf } from './support.js'
 
 const FILES = {
   'routemq.config.json': '{"http": {"port": 9000}, "mqtt": {"reply_prefixes": ["a/#", "b/+"]}, "log": {"json": true}}',

@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { loadConfig } from '../../../core/config/load-config.js'
 import { changedSettings } from '../../../core/config/settings-report.js'
-import { folder, load, mistakesOf } from './support.js'
+import { folder } from '../support/folder.js'
+import { load, mistakesOf } from './support.js'
 
 test('nothing configured is demo mode: everything inside, ports that may move', (t) => {
   const { config, warnings } = load(t)

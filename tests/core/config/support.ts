@@ -1,22 +1,9 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { type LoadConfigOptions, type LoadedConfig, loadConfig } from '../../../core/config/load-config.js'
 import type { Mistake } from '../../../core/config/mistakes.js'
 import { RouteMQError } from '../../../core/support/errors.js'
-
-/** A folder that is gone after the test. */
-export function folder(t: TestContext, files: Readonly<Record<string, string>> = {}): string {
-  const root = mkdtempSync(join(tmpdir(), 'routemq-config-'))
-  t.after(() => rmSync(root, { recursive: true, force: true }))
-  for (const [path, text] of Object.entries(files)) {
-    mkdirSync(dirname(join(root, path)), { recursive: true })
-    writeFileSync(join(root, path), text)
-  }
-  return root
-}
+import { folder } from '../support/folder.js'
 
 /** Loads with nothing of this machine's environment. */
 export function load(

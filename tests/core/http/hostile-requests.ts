@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { Agent, request } from 'node:http'
+import { seeded } from '../support/seeded.js'
 
 const HOSTILE: readonly string[] = [
   '',
@@ -46,17 +47,6 @@ const HOSTILE: readonly string[] = [
   '%n%s',
   'x'.repeat(5_000),
 ]
-
-/** Small, seeded, good enough to pick (mulberry32). */
-function randomOf(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296
-  }
-}
 
 /** As a client puts it into a URL; half a surrogate pair has no UTF-8. */
 function textOf(value: unknown): string {
@@ -110,7 +100,7 @@ export function hostileRequests(
   wanted: (path: string, method: string) => boolean = () => true,
 ): () => HostileRequest {
   const { paths, components } = document as Document
-  const random = randomOf(seed)
+  const random = seeded(seed)
   const pick = <T>(items: readonly T[]): T => items[Math.floor(random() * items.length)]!
   const hostile = () => pick(HOSTILE)
 

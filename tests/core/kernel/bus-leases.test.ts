@@ -3,48 +3,18 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import type { Lease } from '../../../core/database/repositories/leases.js'
 import { BusLeases, COMMAND, type HolderChange, type LeaseBook } from '../../../core/kernel/bus-leases.js'
 import { LeaseFiles } from '../../../core/kernel/lease-files.js'
 import { silentLogger } from '../../../core/observability/logger.js'
 import { RouteMQError } from '../../../core/support/errors.js'
 import { FakeClock } from '../../../core/testing/fake-clock.js'
+import { TestLeaseBook } from './lease-book.js'
 
 const TERM_MS = 8_000
 const BUS = '10.0.0.5:502'
+const AWAY = new RouteMQError('DATABASE_UNAVAILABLE', 'the database is away')
 
-/** A book of which the test is the other owner. */
-class Book implements LeaseBook {
-  readonly owners = new Map<string, string>()
-  away = false
-
-  async acquireAll(names: readonly string[], owner: string): Promise<ReadonlyMap<string, Lease>> {
-    this.#answer()
-    return new Map(
-      names.map((name) => {
-        const holder = this.owners.get(name) ?? owner
-        this.owners.set(name, holder)
-        return [name, holder === owner ? { held: true, epoch: 1 } : { held: false, owner: holder, epoch: 1 }]
-      }),
-    )
-  }
-
-  async releaseAll(names: readonly string[], owner: string): Promise<void> {
-    this.#answer()
-    for (const name of names) if (this.owners.get(name) === owner) this.owners.delete(name)
-  }
-
-  async list() {
-    this.#answer()
-    return [...this.owners].map(([name, owner]) => ({ name, owner, renewed_at: '2026-01-01T00:00:00Z' }))
-  }
-
-  #answer(): void {
-    if (this.away) throw new RouteMQError('DATABASE_UNAVAILABLE', 'the database is away')
-  }
-}
-
-function bench(t: TestContext, book: LeaseBook = new Book(), folder = freshFolder(t)) {
+function bench(t: TestContext, book: LeaseBook = new TestLeaseBook(), folder = freshFolder(t)) {
   const clock = new FakeClock()
   const changes: HolderChange[] = []
   const leases = new BusLeases({
@@ -77,7 +47,7 @@ test('a bus that nobody has is owned as soon as it is asked for', async (t) => {
 })
 
 test('a bus of another installation is stood by for, and named', async (t) => {
-  const book = new Book()
+  const book = new TestLeaseBook()
   book.owners.set(`bus/${BUS}`, 'plant-b')
   const { leases, changes } = bench(t, book)
   leases.want([BUS])
@@ -91,32 +61,32 @@ test('a bus of another installation is stood by for, and named', async (t) => {
 })
 
 test('the database away: the holder goes on, and loses the bus only to the word of the database', async (t) => {
-  const book = new Book()
+  const book = new TestLeaseBook()
   const { leases, clock, changes } = bench(t, book)
   leases.want([BUS])
   await leases.decided(BUS)
-  book.away = true
+  book.failure = AWAY
   for (let second = 0; second < 120; second += 1) await clock.advance(1_000)
   assert.equal(leases.holder(BUS).mine, true)
   book.owners.set(`bus/${BUS}`, 'plant-b')
-  book.away = false
+  book.failure = undefined
   await clock.advance(TERM_MS / 4)
   assert.equal(leases.holder(BUS).mine, false)
   assert.deepEqual(changes.at(-1)?.lost, true)
 })
 
 test('started while the database is away: alone it opens its buses, with a known neighbour it stands by', async (t) => {
-  const book = new Book()
-  book.away = true
+  const book = new TestLeaseBook()
+  book.failure = AWAY
   const first = bench(t, book)
   await first.leases.decided(BUS)
   assert.equal(first.leases.holder(BUS).mine, true, 'it never saw another')
 
-  book.away = false
+  book.failure = undefined
   book.owners.set('installation/plant-b', 'plant-b')
   const met = bench(t, book)
   await met.leases.decided(BUS)
-  book.away = true
+  book.failure = AWAY
   const again = bench(t, book, met.folder)
   await again.leases.decided(BUS)
   const holder = again.leases.holder(BUS)
@@ -125,7 +95,7 @@ test('started while the database is away: alone it opens its buses, with a known
 })
 
 test('a process that stood still for a term owns nothing until the database has spoken', async (t) => {
-  const book = new Book()
+  const book = new TestLeaseBook()
   const { leases, clock } = bench(t, book)
   leases.want([BUS])
   await leases.decided(BUS)
@@ -137,7 +107,7 @@ test('a process that stood still for a term owns nothing until the database has 
 })
 
 test('a line of another host is not competed for where there are several installations', async (t) => {
-  const book = new Book()
+  const book = new TestLeaseBook()
   book.owners.set('installation/plant-b', 'plant-b')
   const { leases, clock } = bench(t, book)
   await clock.advance(0)
@@ -155,7 +125,7 @@ test('a line of another host is not competed for where there are several install
 })
 
 test('what is no longer wanted is given back, and everything at the end', async (t) => {
-  const book = new Book()
+  const book = new TestLeaseBook()
   const { leases, clock } = bench(t, book)
   leases.want([BUS, 'other:502'])
   await leases.decided('other:502')
@@ -178,7 +148,7 @@ test('lock files: one process of a host has a bus, the next gets it when it is g
 })
 
 test('a command that has a bus is no neighbour to stand by for', async (t) => {
-  const book = new Book()
+  const book = new TestLeaseBook()
   book.owners.set(`bus/${BUS}`, `${COMMAND}host:1:a`)
   const { leases, folder } = bench(t, book)
   leases.want([BUS])

@@ -3,17 +3,8 @@ import { test } from 'node:test'
 import type { WriteResult } from '../../../core/modbus/field.js'
 import type { Fault } from '../../../core/modbus/server/faults.js'
 import { FakeClock } from '../../../core/testing/fake-clock.js'
+import { seeded } from '../support/seeded.js'
 import { openField } from './field-harness.js'
-
-/** A repeatable source of numbers below 1 (mulberry32). */
-function seeded(seed: number) {
-  return () => {
-    seed = (seed + 0x6d2b79f5) | 0
-    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296
-  }
-}
 
 /** Time passes while the event loop turns, and only then: a process that is held up is late for nothing. */
 async function inTime<T>(clock: FakeClock, work: Promise<T>): Promise<T> {

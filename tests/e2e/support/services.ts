@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
-import { connect } from 'node:net'
 import mysql from 'mysql2/promise'
 import pg from 'pg'
 import { freePort } from '../../core/support/free-port.js'
+import { listens } from './databases.js'
 
 /** One set of servers the whole suite runs against. */
 export interface ServiceSet {
@@ -96,14 +96,3 @@ export async function missingServers(set: ServiceSet): Promise<string[]> {
 
 /** True where CI says that a missing server is a failure, not a reason to skip. */
 export const SERVICES_REQUIRED = process.env.ROUTEMQ_TEST_SERVICES === 'required'
-
-function listens(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ host: '127.0.0.1', port })
-    socket.once('connect', () => {
-      socket.destroy()
-      resolve(true)
-    })
-    socket.once('error', () => resolve(false))
-  })
-}

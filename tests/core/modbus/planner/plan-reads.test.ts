@@ -1,16 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type PlanOptions, planCost, planReads, type Wanted } from '../../../../core/modbus/planner/plan-reads.js'
-
-/** A repeatable source of numbers below 1 (mulberry32). */
-function seeded(seed: number) {
-  return () => {
-    seed = (seed + 0x6d2b79f5) | 0
-    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296
-  }
-}
+import { seeded } from '../../support/seeded.js'
 
 /** The cheapest partition of all, by trying every one that could still cost less than `bound`. */
 function bruteForce(wanted: readonly Wanted[], options: PlanOptions, bound: number): number {

@@ -1,10 +1,10 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
-import type { Fault } from '../../../../core/modbus/server/faults.js'
 import { startVirtualDevice, type VirtualDeviceOptions } from '../../../../core/modbus/server/virtual-device.js'
 import { createTransport } from '../../../../core/modbus/transport/open.js'
 import { type BusEndpoint, TransportError, type TransportFailure } from '../../../../core/modbus/transport/transport.js'
+import { heapAfterCollection } from '../../support/heap-after-collection.js'
+import { seeded } from '../../support/seeded.js'
+import { allFaults } from '../all-faults.js'
 
 export interface Tally {
   requests: number
@@ -47,12 +47,12 @@ const ADDRESSES = 12
  * the ways it knows. An answer to any other request than the one that was asked is a wrong one.
  */
 export async function runAgainstFaults(options: RunOptions): Promise<Tally> {
-  const random = generator(options.seed)
+  const random = seeded(options.seed)
   const graceMs = options.device.line === undefined ? GRACE_MS.process : GRACE_MS.line
   const tally: Tally = { requests: 0, right: 0, wrong: 0, hung: 0, failures: {}, faults: {}, wrongAfter: [], growth: 0 }
   const units = Object.fromEntries(UNITS.map((unit) => [unit, {}]))
   const device = await startVirtualDevice({ ...options.device, units, random, logLimit: 100 })
-  const faults = allFaults(options.timeoutMs)
+  const faults = allFaults(options.timeoutMs, LATE_MS)
   let met = 0
   let served = 0
   let last = ''
@@ -124,43 +124,6 @@ async function arrived(count: () => number): Promise<void> {
   }
 }
 
-/** Taken in turn, so that a short run meets each of them too. */
-function allFaults(timeoutMs: number): readonly Fault[] {
-  return [
-    { kind: 'silence' },
-    { kind: 'deaf' },
-    { kind: 'delay', ms: timeoutMs + LATE_MS },
-    { kind: 'delay', ms: timeoutMs / 4 },
-    { kind: 'exception', code: 4 },
-    { kind: 'wrong_unit' },
-    { kind: 'wrong_transaction' },
-    { kind: 'wrong_function' },
-    { kind: 'duplicate' },
-    { kind: 'split', ms: 5 },
-    { kind: 'split', ms: timeoutMs + LATE_MS },
-    { kind: 'reset' },
-    { kind: 'babble' },
-    { kind: 'bad_checksum' },
-  ]
-}
-
 function stamp(unit: number, address: number, request: number): number {
   return (Math.imul(unit * 31 + address * 7 + request * 101, 2654435761) >>> 16) & 0xffff
-}
-
-function heapAfterCollection(): number {
-  setFlagsFromString('--expose-gc')
-  ;(runInNewContext('gc') as () => void)()
-  return process.memoryUsage().heapUsed
-}
-
-/** mulberry32: the same faults for the same seed. */
-function generator(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
 }
