@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import type { ParkedMessage } from '../../../core/delivery/delivery-store.js'
 import type { Router } from '../../../core/router/router.js'
 import { RouteMQError } from '../../../core/support/errors.js'
-import { type BenchOptions, bench, KeepingStore, until } from './harness.js'
+import { type BenchOptions, bench, closedGate, KeepingStore, until } from './harness.js'
 
 const KEPT = 10_000
 const BODY = 4_000
@@ -17,16 +17,13 @@ const heads = (store: KeepingStore) => store.inner.parked.map(({ payload: _, ...
 /** An ordered route to devices that answer once the gate is open. */
 function plant(store: KeepingStore, options: BenchOptions = {}) {
   const seen: [string, number, number][] = []
-  let open = () => {}
-  const gate = new Promise<void>((resolve) => {
-    open = resolve
-  })
+  const gate = closedGate()
   const life = bench(
     (router: Router) => {
       router.on(
         'd/{id}',
         async ({ params, payload }) => {
-          await gate
+          await gate.opened
           const { n, fill } = payload as { n: number; fill: string }
           seen.push([String(params.id), n, fill.length])
         },
@@ -35,7 +32,7 @@ function plant(store: KeepingStore, options: BenchOptions = {}) {
     },
     { store, ackHoldMs: 10, parking: limits, ...options },
   )
-  return { ...life, seen, open: () => open() }
+  return { ...life, seen, open: () => gate.open() }
 }
 
 test('what waits for a dead device leaves memory, and all of it comes back in order', async () => {
@@ -157,16 +154,13 @@ test('while the store cannot be read, what waits goes on waiting: no attempt is 
 test('an age that nobody knows does not become a known one by parking', async () => {
   const store = new KeepingStore()
   let ran = 0
-  let open = () => {}
-  const gate = new Promise<void>((resolve) => {
-    open = resolve
-  })
+  const gate = closedGate()
   const { send, engine, outgoing } = bench(
     (router: Router) => {
       router.on(
         'd/{id}/set',
         async ({ payload }) => {
-          if ((payload as { first?: boolean }).first === true) return gate
+          if ((payload as { first?: boolean }).first === true) return gate.opened
           ran += 1
           return undefined
         },
@@ -179,7 +173,7 @@ test('an age that nobody knows does not become a known one by parking', async ()
   // One fills what may be kept in memory, the next is in the store only.
   await send('d/1/set', { n: 1 }, { fresh: false })
   await send('d/1/set', { n: 2 }, { fresh: false })
-  open()
+  gate.open()
   await until('both are answered', () => outgoing.on('d/1/set/response').length === 2)
   const codes = (outgoing.on('d/1/set/response') as { error: { code: string } }[]).map(({ error }) => error.code)
   assert.deepEqual(codes, ['COMMAND_AGE_UNKNOWN', 'COMMAND_AGE_UNKNOWN'])
@@ -240,17 +234,14 @@ test('large commands that a dead device lets wait do not keep those of another f
   for (let n = 0; n < 6; n++) await first.send('d/dead', fill(n))
   await first.send('d/alive', fill(0))
   await first.engine.stop()
-  let open = () => {}
-  const gate = new Promise<void>((resolve) => {
-    open = resolve
-  })
+  const gate = closedGate()
   const seen: string[] = []
-  const second = bench(define(gate, seen), { store, parking: { keptBytes: 1, runningBytes: 4 * BODY } })
+  const second = bench(define(gate.opened, seen), { store, parking: { keptBytes: 1, runningBytes: 4 * BODY } })
   second.engine.resume(heads(store))
   await until('the other is handled', () => seen.length === 1)
   assert.deepEqual(seen, ['alive 0'])
   assert.ok(second.engine.stats().parked_bytes <= 5 * BODY, `${second.engine.stats().parked_bytes} bytes`)
-  open()
+  gate.open()
   await until('all are handled', () => seen.length === 7)
   await second.engine.stop()
 })

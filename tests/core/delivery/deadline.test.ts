@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { deadlineOf, parseInstant, refuseExpired } from '../../../core/delivery/deadline.js'
+import type { Router } from '../../../core/router/router.js'
 import { systemClock } from '../../../core/support/clock.js'
-import { bench, message } from './harness.js'
+import { bench, closedGate, KeepingStore, message, until } from './harness.js'
 
 const at = 1_700_000_000_000
 const arrived = (extra = {}) => message('a', {}, { receivedAt: at, ...extra })
@@ -147,4 +148,66 @@ test('a retained message runs only routes that say so', async () => {
   await send('a/b', {}, { retain: true })
   assert.deepEqual(ran, ['retained'])
   assert.equal(engine.stats().skipped, 1)
+})
+
+test('a command that was parked before its turn keeps its deadline over a restart', async () => {
+  const store = new KeepingStore()
+  let ahead = 0
+  const clock = { ...systemClock, now: () => systemClock.now() + ahead }
+  const define = (run: () => unknown) => (router: Router) =>
+    void router.on('k/{key}', run, { orderBy: 'key', maxAge: '30s', reply: true })
+  const first = bench(
+    define(() => new Promise(() => {})),
+    { store, ackHoldMs: 10, clock },
+  )
+  await Promise.all([first.send('k/a', { n: 1 }), first.send('k/a', { n: 2 })])
+  await first.engine.stop()
+  ahead = 30_001
+  let runs = 0
+  const second = bench(
+    define(() => runs++),
+    { store, clock },
+  )
+  second.engine.resume(store.inner.parked)
+  await until('both ended', () => second.engine.stats().failed === 2)
+  assert.equal(runs, 0)
+  assert.equal(second.engine.stats().expired, 2)
+  await until('both answered', () => second.outgoing.on('k/a/response').length === 2)
+})
+
+test('a wall clock that is set back lets no command run past its age, and its writes carry a deadline of that clock', async () => {
+  let set = 0
+  let passed = 0
+  const clock = {
+    ...systemClock,
+    now: () => Date.now() + set + passed,
+    monotonic: () => systemClock.monotonic() + passed,
+  }
+  const first = closedGate()
+  const ran: unknown[] = []
+  const { send, store, field, engine } = bench(
+    (router) =>
+      router.on(
+        'a',
+        async ({ payload, devices }) => {
+          ran.push(payload)
+          await first.opened
+          await devices.request({ op: 'read', device_id: 'd', points: ['p'] } as never)
+        },
+        { maxAge: 60_000, concurrency: 1, attempts: 1 },
+      ),
+    { clock },
+  )
+  const both = [send('a', 1), send('a', 2)]
+  await until('the first runs', () => ran.length === 1)
+  set = -3_600_000
+  passed = 61_000
+  first.open()
+  await Promise.all(both)
+  await until('the end of the second', () => (store as KeepingStore).inner.letters.length === 1)
+  assert.deepEqual(ran, [1])
+  assert.equal((store as KeepingStore).inner.letters[0]!.error.code, 'COMMAND_EXPIRED')
+  const { deadline } = field.requests[0] as { deadline: number }
+  assert.ok(deadline <= clock.now(), 'passed on the clock that was set too')
+  await engine.stop()
 })

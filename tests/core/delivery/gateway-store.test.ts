@@ -14,7 +14,7 @@ import { recordsIn } from '../../../core/delivery/spool-records.js'
 import { silentLogger } from '../../../core/observability/logger.js'
 import { Spool } from '../../../core/spool/spool.js'
 import { RouteMQError } from '../../../core/support/errors.js'
-import { Field, until } from './harness.js'
+import { closedGate, Field, until } from './harness.js'
 import { letter, parkable, storeContract } from './store-contract.js'
 
 const write = { op: 'write', device_id: 'd', items: [{ point: 'p', value: 1 }] } as const
@@ -92,14 +92,10 @@ async function plant({ copyWaitMs = 100 } = {}) {
     },
     /** The next calls of this method stand still in the database. */
     hold: (method: string) => {
-      let letGo = () => {}
-      const until = new Promise<void>((resolve) => {
-        letGo = resolve
-      })
-      const entered = new Promise<void>((resolve) => {
-        held = { method, entered: resolve, until }
-      })
-      return { entered, letGo }
+      const entry = closedGate()
+      const exit = closedGate()
+      held = { method, entered: entry.open, until: exit.opened }
+      return { entered: entry.opened, letGo: exit.open }
     },
     full: (value: boolean) => {
       isFull = value

@@ -5,9 +5,11 @@ import type {
   DeadLetter,
   DeliveryStore,
   ParkedMessage,
+  StoredMessage,
 } from '../../../core/delivery/delivery-store.js'
 import { DeliveryEngine, type DeliveryEngineOptions } from '../../../core/delivery/engine.js'
 import { MemoryStore } from '../../../core/delivery/memory-store.js'
+import { toStored } from '../../../core/delivery/stored.js'
 import type { FieldPort, FieldRequest, FieldResponse } from '../../../core/modbus/field.js'
 import type { InboundMessage, MessageProperties, PublishOptions } from '../../../core/mqtt/message.js'
 import { checkPublish } from '../../../core/mqtt/publish-check.js'
@@ -157,6 +159,21 @@ export function message(topic: string, payload: unknown, extra: MessageExtras = 
     fresh: true,
     ...extra,
   }
+}
+
+/** A kept message of a route that there is no more. */
+export function strayLetter(): StoredMessage {
+  const stray = message('gone', 1)
+  return toStored('gone', stray, stray.payload, { deadline: undefined, auth: undefined, payloadHash: undefined })
+}
+
+/** Somebody waits until it is `opened`; the test says when it does `open`. */
+export function closedGate(): { readonly opened: Promise<void>; readonly open: () => void } {
+  let open = () => {}
+  const opened = new Promise<void>((resolve) => {
+    open = resolve
+  })
+  return { opened, open }
 }
 
 /** Waits for a condition instead of for a time; fails after a while. */

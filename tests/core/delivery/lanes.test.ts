@@ -18,7 +18,7 @@ import {
   testLink,
   unique,
 } from '../mqtt/kit.js'
-import { Field, KeepingStore } from './harness.js'
+import { closedGate, Field, KeepingStore } from './harness.js'
 
 for (const target of TARGETS) onBroker(target)
 
@@ -113,17 +113,14 @@ function onBroker({ name, protocol, mosquitto, start }: Target): void {
     test('one silent device of ten: the others go on, in order of milliseconds', async () => {
       const root = unique('t')
       const took: number[] = []
-      let open = () => {}
-      const silent = new Promise<void>((resolve) => {
-        open = resolve
-      })
+      const silence = closedGate()
       // Parked by ackHold alone, the silent ones would close the window for a minute at a time.
       const { engine, store } = await worker(
         (router) => {
           router.on(
             `${root}/{id}/write`,
             async ({ params, payload }) => {
-              if (params.id === 'd0') return silent
+              if (params.id === 'd0') return silence.opened
               await pause(2)
               took.push(performance.now() - (payload as { at: number }).at)
               return undefined
@@ -149,7 +146,7 @@ function onBroker({ name, protocol, mosquitto, start }: Target): void {
         `  ${name}: ${took.length} commands to nine devices, one silent: ${figures}, ${engine.stats().parked} parked`,
       )
       await eventually(() => engine.stats().parked >= count / 10, 'every silent one is parked')
-      open()
+      silence.open()
       await eventually(() => engine.stats().handled === count, 'the silent ones')
       await eventually(() => store.inner.parked.length === 0, 'nothing parked')
     })

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { z } from 'zod'
 import { silentLogger } from '../../../core/observability/logger.js'
 import { RouteMQError } from '../../../core/support/errors.js'
-import { bench, until } from './harness.js'
+import { bench, closedGate, until } from './harness.js'
 
 test('what a handler returns goes to <topic>/response when a request_id asks for it, and carries the id', async () => {
   const { send, outgoing } = bench((router) => router.on('devices/{id}/write', ({ params }) => ({ device: params.id })))
@@ -134,14 +134,12 @@ test('ctx.reply() answers before the handler ends; a second answer is an error',
 
 test('a message is settled after its reply was handed over', async () => {
   const { send, outgoing, settled } = bench((router) => router.on('a/b', () => ({ ok: true })))
-  let open = () => {}
-  outgoing.gate = new Promise((resolve) => {
-    open = resolve
-  })
+  const gate = closedGate()
+  outgoing.gate = gate.opened
   const done = send('a/b', { request_id: 1 })
   await new Promise((resolve) => setTimeout(resolve, 30))
   assert.deepEqual(settled, [])
-  open()
+  gate.open()
   await done
   assert.equal(outgoing.sent.length, 1)
 })
