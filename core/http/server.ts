@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import cors from '@fastify/cors'
-import Fastify, { type FastifyReply, type onResponseHookHandler } from 'fastify'
+import Fastify, { type FastifyReply, type onRequestHookHandler, type onResponseHookHandler } from 'fastify'
 import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { HttpConfig } from '../config/config.js'
 import type { Logger } from '../observability/logger.js'
@@ -11,7 +11,7 @@ import { admit, BROWSER_PATHS, scopeFor } from './access.js'
 import type { SidecarApp } from './app.js'
 import type { Authenticator, Caller } from './auth.js'
 import { type Gate, gateOf } from './gate.js'
-import { methodsOf, pathTable } from './methods.js'
+import { methodsOf, type PathTable, pathTable } from './methods.js'
 import { registerOpenApi, serveOpenApi } from './openapi.js'
 import { pathOf, sendProblem, toRouteMQError } from './problem.js'
 import { adminCacheRoutes } from './routes/admin-cache.js'
@@ -102,13 +102,6 @@ export async function buildServer(options: ServerOptions): Promise<Server> {
     }
     return sendProblem(request, reply, known)
   })
-  app.setNotFoundHandler(async (request, reply) => {
-    const path = pathOf(request.url)
-    const allowed = methodsOf(paths, path)
-    if (allowed.length === 0) throw new RouteMQError('ROUTE_NOT_FOUND', `there is no ${path}`)
-    reply.header('allow', allowed.join(', '))
-    throw new RouteMQError('METHOD_NOT_ALLOWED', `${path} takes ${allowed.join(', ')}, not ${request.method}`)
-  })
 
   if (config.corsOrigins !== undefined && config.corsOrigins.length > 0) {
     await app.register(cors, {
@@ -120,7 +113,10 @@ export async function buildServer(options: ServerOptions): Promise<Server> {
       maxAge: 600,
     })
   }
-  watchRoutes(app, options, await gateOf(options))
+  const gate = await gateOf(options)
+  const observer = observerOf(options)
+  await refuseStrays(app, paths, gate({ scope: 'read', byBrowser: false }), observer('unknown'))
+  watchRoutes(app, gate, observer)
 
   await registerOpenApi(app, { title: services.config.app.name, version: services.version })
   const context: RouteContext = {
@@ -147,26 +143,37 @@ export async function buildServer(options: ServerOptions): Promise<Server> {
 }
 
 /**
+ * Answers what leads to no route, behind the same gate. In a context of its own: hooks of the whole application would run
+ * before and after every route, too, only to find out that they are not meant.
+ */
+async function refuseStrays(
+  app: SidecarApp,
+  paths: PathTable,
+  gate: onRequestHookHandler,
+  observer: onResponseHookHandler,
+): Promise<void> {
+  await app.register(async (strays) => {
+    strays.addHook('onRequest', gate)
+    strays.addHook('onResponse', observer)
+    strays.setNotFoundHandler(async (request, reply) => {
+      const path = pathOf(request.url)
+      const allowed = methodsOf(paths, path)
+      if (allowed.length === 0) throw new RouteMQError('ROUTE_NOT_FOUND', `there is no ${path}`)
+      reply.header('allow', allowed.join(', '))
+      throw new RouteMQError('METHOD_NOT_ALLOWED', `${path} takes ${allowed.join(', ')}, not ${request.method}`)
+    })
+  })
+}
+
+/**
  * Puts the gate before and the observer after every route registered from now on. What a route asks for is worked out
  * here, once: `request.routeOptions` builds and freezes a new object on each look.
  */
-function watchRoutes(app: SidecarApp, options: ServerOptions, gate: Gate): void {
-  const observer = observerOf(options)
+function watchRoutes(app: SidecarApp, gate: Gate, observer: Observer): void {
   app.addHook('onRoute', (route) => {
     const wanted = { scope: scopeFor(route.config, route.method), byBrowser: BROWSER_PATHS.test(route.url) }
     route.onRequest = [gate(wanted), ...listOf(route.onRequest)]
     route.onResponse = [observer(route.url), ...listOf(route.onResponse)]
-  })
-  // What leads to no route passes the same gate.
-  const strangers = gate({ scope: 'read', byBrowser: false })
-  const seen = observer('unknown')
-  app.addHook('onRequest', function (request, reply, done) {
-    if (request.is404) strangers.call(this, request, reply, done)
-    else done()
-  })
-  app.addHook('onResponse', function (request, reply, done) {
-    if (request.is404) seen.call(this, request, reply, done)
-    else done()
   })
 }
 
@@ -174,10 +181,12 @@ function listOf<T>(hooks: T | readonly T[] | undefined): readonly T[] {
   return hooks === undefined ? [] : Array.isArray(hooks) ? hooks : [hooks as T]
 }
 
-/** One line and one observation for each answered request of a route. */
 const PROBES: ReadonlySet<string> = new Set(['/live', '/ready', '/health'])
 
-function observerOf({ services, logger, verbose }: ServerOptions): (route: string) => onResponseHookHandler {
+/** One line and one observation for each answered request of a route. */
+type Observer = (route: string) => onResponseHookHandler
+
+function observerOf({ services, logger, verbose }: ServerOptions): Observer {
   const { metrics } = services
   // What no one will see is not put together. A defect has its own record; that a device or the broker is away is told
   // once, where it happens, and not again for each request that finds out.
@@ -205,9 +214,9 @@ function observerOf({ services, logger, verbose }: ServerOptions): (route: strin
   }
 }
 
-/** What all request ids of this process begin with; the rest counts. As a whole they look like a UUID. */
-const ID_PREFIX = randomUUID().slice(0, 24)
-let ids = 0
+/** What all request ids of this process begin with; the rest counts, from 8 digits on. As a whole they look like a UUID. */
+const ID_PREFIX = randomUUID().slice(0, 28)
+let ids = 0x1000_0000
 
 /** A connection too many is closed without a word; the log says it, once a minute. */
 function tellDropped({ server }: SidecarApp, { logger, clock }: ServerOptions): void {
@@ -225,7 +234,7 @@ function requestId({ headers }: { readonly headers: Record<string, string | stri
   const given = headers['x-request-id']
   if (typeof given === 'string' && /^[A-Za-z0-9._:-]{1,64}$/.test(given)) return given
   ids += 1
-  return ID_PREFIX + ids.toString(16).padStart(12, '0')
+  return ID_PREFIX + ids.toString(16)
 }
 
 /** Answers what never became a request: bytes that are not HTTP, headers that are too long or too slow. */

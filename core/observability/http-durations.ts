@@ -23,29 +23,35 @@ interface Cell {
  * because it stands after every request: prom-client checks and joins the labels anew for each (benchmarks/cases/http.ts).
  */
 export class HttpDurations {
-  readonly #cells = new Map<string, Cell>()
+  /** By route, then method, then class of the status: a key of all three would be put together and hashed each time. */
+  readonly #routes = new Map<string, Map<string, Cell[]>>()
 
   observe({ method, route, status, seconds }: HttpObservation): void {
     const level = Math.floor(status / 100)
-    const key = `${level}${method} ${route}`
-    let cell = this.#cells.get(key)
-    if (cell === undefined) {
-      cell = { labels: { method, route, status: `${level}xx` }, counts: Array(BOUNDS.length + 1).fill(0), sum: 0 }
-      this.#cells.set(key, cell)
-    }
+    const cell = this.#routes.get(route)?.get(method)?.[level] ?? this.#open(route, method, level)
     let at = 0
     while (at < BOUNDS.length && seconds > BOUNDS[at]!) at += 1
     cell.counts[at]! += 1
     cell.sum += seconds
   }
 
+  #open(route: string, method: string, level: number): Cell {
+    const cell = { labels: { method, route, status: `${level}xx` }, counts: Array(BOUNDS.length + 1).fill(0), sum: 0 }
+    const methods = this.#routes.get(route) ?? new Map<string, Cell[]>()
+    const levels = methods.get(method) ?? []
+    levels[level] = cell
+    this.#routes.set(route, methods.set(method, levels))
+    return cell
+  }
+
   reset(): void {
-    this.#cells.clear()
+    this.#routes.clear()
   }
 
   family(): MetricFamily {
     const name = 'routemq_http_request_duration_seconds'
-    const values = [...this.#cells.values()].flatMap(({ labels, counts, sum }) => {
+    const cells = [...this.#routes.values()].flatMap((methods) => [...methods.values()].flatMap(Object.values<Cell>))
+    const values = cells.flatMap(({ labels, counts, sum }) => {
       let value = 0
       const buckets = counts.map((count, at) => {
         value += count

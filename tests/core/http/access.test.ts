@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { createServer } from 'node:http'
 import { test } from 'node:test'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
@@ -166,6 +167,13 @@ test('kept keys are found by prefix, bound to their scope, and gone when revoked
   await keys.add(old.record, { kind: 'cli', name: 'test' })
   assert.equal(await status(old.key, 'GET', '/api/devices'), 401)
   assert.equal(await status(`rmq_${prefixOf(made.admin)}_${'A'.repeat(43)}`, 'GET', '/api/devices'), 401)
+})
+
+test('a key is kept as its SHA-256, whatever bytes that has', () => {
+  assert.equal(hashKey('abc').toString('hex'), 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad')
+  for (let n = 0; n < 100; n += 1) {
+    assert.deepEqual(hashKey(`rmq_${n}_ä`), createHash('sha256').update(`rmq_${n}_ä`).digest())
+  }
 })
 
 test('a key has 256 random bits and a shape that scanners know', () => {
