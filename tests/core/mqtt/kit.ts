@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { TestContext } from 'node:test'
+import { after, before, describe, type TestContext } from 'node:test'
 import type { MqttConfig } from '../../../core/config/config.js'
 import { startEmbeddedBroker } from '../../../core/mqtt/embedded-broker.js'
 import { Lane, type LaneOptions } from '../../../core/mqtt/lane.js'
@@ -23,10 +23,15 @@ const MOSQUITTO = ['/usr/sbin/mosquitto', '/usr/local/sbin/mosquitto', '/opt/hom
 
 /** Skips loudly, or fails where the servers are required, when there is no mosquitto to start. */
 export function needsMosquitto(t: TestContext): boolean {
-  if (MOSQUITTO !== undefined) return true
+  const missing = missingMosquitto()
+  if (missing !== undefined) t.skip(missing)
+  return missing === undefined
+}
+
+function missingMosquitto(): string | undefined {
+  if (MOSQUITTO !== undefined) return undefined
   if (process.env.ROUTEMQ_TEST_SERVICES === 'required') assert.fail('mosquitto is required and not installed')
-  t.skip('mosquitto is not installed: nothing to test against')
-  return false
+  return 'mosquitto is not installed: nothing to test against'
 }
 
 const leftovers = new Set<() => Promise<unknown>>()
@@ -111,7 +116,7 @@ export async function startMosquitto(
   }
 }
 
-export interface Target {
+interface Target {
   readonly name: string
   readonly protocol: MqttConfig['protocol']
   readonly mosquitto: boolean
@@ -119,7 +124,7 @@ export interface Target {
 }
 
 /** What the shared suites run against. */
-export const TARGETS: readonly Target[] = [
+const TARGETS: readonly Target[] = [
   { name: 'mosquitto, MQTT 5', protocol: 5, mosquitto: true, start: () => startMosquitto() },
   { name: 'mosquitto, MQTT 3.1.1', protocol: 4, mosquitto: true, start: () => startMosquitto() },
   {
@@ -132,6 +137,48 @@ export const TARGETS: readonly Target[] = [
     },
   },
 ]
+
+/** The tests of a suite; `broker` is there when they run, not yet when they are declared. */
+type BrokerSuite = (target: Target, broker: TestBroker) => void
+
+/** The suite against every broker, each started for it alone, one test after another. */
+export function onEachBroker(what: string, suite: BrokerSuite): void {
+  onBrokers(what, suite, false)
+}
+
+/** The same with all brokers and all tests at the same time. */
+export function onAllBrokersAtOnce(what: string, suite: BrokerSuite): void {
+  onBrokers(what, suite, true)
+}
+
+function onBrokers(what: string, suite: BrokerSuite, concurrency: boolean): void {
+  describe(what, { concurrency }, () => {
+    const brokers: TestBroker[] = []
+    after(async () => {
+      await cleanUp()
+      for (const broker of brokers) await broker.stop()
+    })
+    for (const target of TARGETS) {
+      const skip = target.mosquitto ? (missingMosquitto() ?? false) : false
+      describe(`${what} on ${target.name}`, { concurrency, skip }, () => {
+        let started: TestBroker
+        before(async () => {
+          started = await target.start()
+          brokers.push(started)
+        })
+        suite(target, {
+          get url() {
+            return started.url
+          },
+          get port() {
+            return started.port
+          },
+          stop: () => started.stop(),
+        })
+      })
+    }
+  })
+}
 
 export function mqttConfig(changes: Partial<MqttConfig> = {}): MqttConfig {
   return {
