@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module'
 import type { MysqlPool, MysqlPoolConnection } from 'kysely'
 import type mysql from 'mysql2'
+import { cancellable } from './awaited.js'
 import type { ServerOptions } from './postgres.js'
 import { exactInteger } from './values.js'
 
@@ -12,7 +13,7 @@ const SESSION =
 /** MySQL or MariaDB connections in UTC, for kysely; `bigint` is a number, beyond 2^53 a bigint. */
 export function mysqlPool(options: ServerOptions): MysqlPool {
   // Loaded only where it is the database.
-  const { createPool } = createRequire(import.meta.url)('mysql2') as typeof mysql
+  const { createConnection, createPool } = createRequire(import.meta.url)('mysql2') as typeof mysql
   const pool = createPool({
     uri: options.url,
     connectionLimit: options.poolSize,
@@ -43,11 +44,29 @@ export function mysqlPool(options: ServerOptions): MysqlPool {
     })
     connection.on('error', options.onBroken)
   })
+  const cancel = async (threadId: number, statement: string) => {
+    const connection = createConnection({ uri: options.url, connectTimeout: options.connectMs, charset: 'utf8mb4' })
+    connection.on('error', () => {})
+    const ask = (sql: string, parameters: unknown[]) =>
+      new Promise<unknown[]>((resolve, reject) => {
+        connection.query({ sql, timeout: options.connectMs }, parameters, (error, rows) => {
+          if (error) reject(error)
+          else resolve(rows as unknown[])
+        })
+      })
+    try {
+      // A server that was started again counts from the beginning: the number alone may name a stranger.
+      const ours = 'select 1 from information_schema.processlist where id = ? and info = ?'
+      if ((await ask(ours, [threadId, statement])).length > 0) await ask('kill query ?', [threadId])
+    } finally {
+      connection.destroy()
+    }
+  }
   return {
     getConnection: (done) =>
       pool.getConnection((error, connection) => {
         if (error) done(error, undefined as never)
-        else done(null, limited(connection, options.statementMs))
+        else done(null, limited(connection, { ...options, cancel }))
       }),
     end: (done) => pool.end(done),
   }
@@ -60,29 +79,42 @@ function limitOf(ms: number, isMaria: boolean): string {
 
 const wrapped = new WeakMap<mysql.PoolConnection, MysqlPoolConnection>()
 
-/** A pooled connection that is thrown away when a statement gets no answer in time. */
-function limited(connection: mysql.PoolConnection, statementMs: number): MysqlPoolConnection {
+interface Limits {
+  readonly statementMs: number
+  readonly cancel: (threadId: number, statement: string) => Promise<void>
+}
+
+/** A pooled connection that is thrown away when a statement gets no answer in time, or was cancelled. */
+function limited(connection: mysql.PoolConnection, { statementMs, cancel }: Limits): MysqlPoolConnection {
   const known = wrapped.get(connection)
   if (known !== undefined) return known
   let dead = false
-  const face = {
-    query(sql: string, parameters: unknown[], done: (error: unknown, result: never) => void) {
-      let answered = false
+  const run = (statement: string) =>
+    new Promise((resolve, reject) => {
       const limit = setTimeout(() => {
-        answered = true
         dead = true
         connection.destroy()
-        done(
-          Object.assign(new Error(`No answer within ${statementMs} ms`), { code: 'PROTOCOL_SEQUENCE_TIMEOUT' }),
-          undefined as never,
-        )
+        reject(Object.assign(new Error(`No answer within ${statementMs} ms`), { code: 'PROTOCOL_SEQUENCE_TIMEOUT' }))
       }, statementMs)
-      connection.query(sql, parameters, (error, result) => {
-        if (answered) return
+      connection.query(statement, (error, result) => {
         clearTimeout(limit)
         if ((error as { fatal?: boolean } | null)?.fatal === true) dead = true
-        done(error, result as never)
+        if (error) reject(error)
+        else resolve(result)
       })
+    })
+  const face = {
+    query(sql: string, parameters: unknown[], done: (error: unknown, result: never) => void) {
+      const statement = connection.format(sql, parameters)
+      const end = () => {
+        // A cancellation that comes late must not meet another statement.
+        dead = true
+        return cancel(connection.threadId, statement)
+      }
+      cancellable(() => run(statement), end).then(
+        (result) => done(null, result as never),
+        (error: unknown) => done(error, undefined as never),
+      )
     },
     release() {
       if (dead) connection.destroy()

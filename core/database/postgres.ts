@@ -1,6 +1,8 @@
+import { randomUUID } from 'node:crypto'
 import { createRequire } from 'node:module'
 import type { PostgresPool, PostgresPoolClient, PostgresQueryResult } from 'kysely'
 import type pg from 'pg'
+import { cancellable } from './awaited.js'
 import { CopyRows, copyInto } from './postgres-copy.js'
 import { exactInteger } from './values.js'
 
@@ -23,27 +25,42 @@ const NUMERIC_PARSERS = new Map<number, (text: string) => unknown>([[INT8, exact
 /** PostgreSQL connections in UTC, for kysely; `int8` is a number, beyond 2^53 a bigint. */
 export function postgresPool(options: ServerOptions): PostgresPool {
   // Loaded only where it is the database: a driver takes time and memory of every start.
-  const { Pool, types } = createRequire(import.meta.url)('pg') as typeof pg
-  const pool = new Pool({
+  const { Client, Pool, types } = createRequire(import.meta.url)('pg') as typeof pg
+  // Its own for each pool: a cancelling connection knows by it that a process is still a connection of this pool.
+  const name = `routemq ${randomUUID()}`
+  const settings = {
     connectionString: options.url,
-    max: options.poolSize,
     connectionTimeoutMillis: options.connectMs,
     query_timeout: options.statementMs,
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
-    application_name: 'routemq',
+    application_name: name,
     options: `-c timezone=UTC${options.serverMs === undefined ? '' : ` -c statement_timeout=${options.serverMs}`}`,
     types: {
       getTypeParser: ((oid: number, format?: 'text' | 'binary') =>
         NUMERIC_PARSERS.get(oid) ?? types.getTypeParser(oid, format as 'text')) as typeof types.getTypeParser,
     },
-  })
+  }
+  const pool = new Pool({ ...settings, max: options.poolSize })
   pool.on('error', options.onBroken)
   // Between the pool's listener and ours there is a moment without any: a server that dies just as it lets us in would end
   // the process. What happened is seen by the next statement.
   pool.on('connect', (client) => client.on('error', () => {}))
+  const cancel = async (processId: number) => {
+    const client = new Client(settings)
+    client.on('error', () => {})
+    try {
+      await client.connect()
+      await client.query(
+        'select pg_cancel_backend(pid) from pg_stat_activity where pid = $1 and application_name = $2',
+        [processId, name],
+      )
+    } finally {
+      client.end().catch(() => {})
+    }
+  }
   return {
-    connect: async () => new LimitedClient(await pool.connect()),
+    connect: async () => new LimitedClient(await pool.connect(), cancel),
     end: () => pool.end(),
   }
 }
@@ -56,8 +73,11 @@ class LimitedClient implements PostgresPoolClient {
     this.#broken = error
   }
 
-  constructor(client: pg.PoolClient) {
+  readonly #cancel: (processId: number) => Promise<void>
+
+  constructor(client: pg.PoolClient, cancel: (processId: number) => Promise<void>) {
     this.#client = client
+    this.#cancel = cancel
     // While it is checked out, the pool does not listen: an unheard error event would end the process.
     client.on('error', this.#note)
   }
@@ -65,7 +85,12 @@ class LimitedClient implements PostgresPoolClient {
   query<R>(sql: string, parameters: readonly unknown[]): Promise<PostgresQueryResult<R>>
   query(sql: unknown, parameters?: unknown): never
   query(sql: string, parameters: readonly unknown[]): unknown {
-    return this.#run(sql, parameters).catch((error: Error) => {
+    const cancel = () => {
+      // A cancellation that comes late must not meet another statement.
+      this.#note(new Error('a statement was cancelled'))
+      return this.#cancel((this.#client as unknown as { processID: number }).processID)
+    }
+    return cancellable(() => this.#run(sql, parameters), cancel).catch((error: Error) => {
       if (error.message === 'Query read timeout' || (error as { code?: string }).code === undefined) this.#note(error)
       throw error
     })

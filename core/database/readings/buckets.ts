@@ -49,7 +49,16 @@ const RANGES_A_STATEMENT = 100
 /** As long as a day with a change of the clock: a range has at least as many days as this says. */
 const LONGEST_DAY_US = 25 * 3_600 * 1e6
 
-export async function buckets(
+export function buckets(
+  context: RepositoryContext,
+  index: SeriesIndex,
+  query: BucketQuery,
+  patience: Patience,
+): Promise<BucketRecord[]> {
+  return patience.during(() => readBuckets(context, index, query, patience))
+}
+
+async function readBuckets(
   context: RepositoryContext,
   index: SeriesIndex,
   query: BucketQuery,

@@ -1,6 +1,7 @@
 import { RouteMQError } from '../../support/errors.js'
+import { whileAwaited } from '../awaited.js'
 
-/** How long a query of the history may go on: it is several statements, each of which ends by itself. */
+/** How long a query of the history may go on: it is several statements. */
 export class Patience {
   readonly #ms: number
   readonly #until: number
@@ -16,7 +17,22 @@ export class Patience {
   /** Before each statement. @throws HISTORY_TIMEOUT, or what the signal was aborted with */
   check(): void {
     this.#signal?.throwIfAborted()
-    if (performance.now() < this.#until) return
-    throw new RouteMQError('HISTORY_TIMEOUT', `The database did not find it within ${this.#ms} ms`)
+    if (performance.now() >= this.#until) throw this.#tooLong()
+  }
+
+  /** Runs a query whose statements a server ends when its time is over or nobody waits for it any more. */
+  async during<T>(query: () => Promise<T>): Promise<T> {
+    const limit = new AbortController()
+    const timer = setTimeout(() => limit.abort(this.#tooLong()), this.#until - performance.now())
+    const signals = this.#signal === undefined ? [limit.signal] : [limit.signal, this.#signal]
+    try {
+      return await whileAwaited(AbortSignal.any(signals), query)
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  #tooLong(): RouteMQError {
+    return new RouteMQError('HISTORY_TIMEOUT', `The database did not find it within ${this.#ms} ms`)
   }
 }

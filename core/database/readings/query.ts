@@ -56,7 +56,16 @@ interface Row extends StoredReading {
 const SERIES_A_STATEMENT = 20
 export const MAX_PAGE = 1_000
 
-export async function pageOf(
+export function pageOf(
+  context: RepositoryContext,
+  index: SeriesIndex,
+  query: ReadingQuery,
+  patience: Patience,
+): Promise<ReadingPage> {
+  return patience.during(() => readPage(context, index, query, patience))
+}
+
+async function readPage(
   context: RepositoryContext,
   index: SeriesIndex,
   query: ReadingQuery,

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { after, before, describe, test } from 'node:test'
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import mysql from 'mysql2/promise'
 import pg from 'pg'
 import { isTimeout } from '../../../core/database/connection-errors.js'
@@ -21,17 +22,36 @@ const row = (sequence: number): ReadingWrite => ({
   reason: null,
 })
 
-/** Holds the readings against every reader, as a query over years would hold its own answer back. */
-async function lock(kind: Kind, url: string): Promise<() => Promise<void>> {
+/** Another client of the same database. */
+async function other(kind: Kind, url: string) {
   if (kind === 'postgres') {
     const client = new pg.Client({ connectionString: url })
     await client.connect()
-    await client.query('begin; lock table routemq_readings in access exclusive mode')
-    return () => client.end()
+    return { ask: async (sql: string) => (await client.query(sql)).rows, end: () => client.end() }
   }
   const connection = await mysql.createConnection({ uri: url })
-  await connection.query('lock tables routemq_readings write')
-  return () => connection.end()
+  return { ask: async (sql: string) => (await connection.query(sql))[0] as unknown[], end: () => connection.end() }
+}
+
+type Other = Awaited<ReturnType<typeof other>>
+
+/** Holds a table against every reader, as a query over years would hold its own answer back. */
+const lock = (kind: Kind, { ask }: Other, table: string) =>
+  ask(kind === 'postgres' ? `begin; lock table ${table} in access exclusive mode` : `lock tables ${table} write`)
+
+const unlock = (kind: Kind, { ask }: Other) => ask(kind === 'postgres' ? 'rollback' : 'unlock tables')
+
+/** Statements that read this table at the server now. */
+async function running(kind: Kind, { ask }: Other, table: string): Promise<number> {
+  const statement = `'select%from ${table}%'`
+  const rows = await ask(
+    kind === 'postgres'
+      ? `select pid from pg_stat_activity
+           where datname = current_database() and state = 'active' and pid <> pg_backend_pid() and replace(query, '"', '') like ${statement}`
+      : `select id from information_schema.processlist
+           where db = database() and command = 'Query' and id <> connection_id() and replace(info, '\`', '') like ${statement}`,
+  )
+  return rows.length
 }
 
 onEachDatabase((kind) => {
@@ -39,43 +59,97 @@ onEachDatabase((kind) => {
   describe(`a slow query of the history on ${kind}`, () => {
     let own: OwnDatabase
     let store: Store
+    let holder: Other
+    let watcher: Other
+    const states: string[] = []
+    const query = (signal?: AbortSignal) => store.readings.query({ device_id: 'meter', min: 0 }, signal)
+    const readers = async (count: number) => {
+      const until = performance.now() + 20_000
+      while ((await running(kind, watcher, 'routemq_readings')) !== count) {
+        assert.ok(performance.now() < until, `there are never ${count} statements`)
+        await setTimeout(10)
+      }
+    }
+
     before(async () => {
       own = await ownDatabase(kind)
       // More may wait for a connection that is free than may read.
       store = await openStore(own.config, { statementMs: 4_000, connectMs: 3_000 })
+      await store.readings.insertBatch([row(1), row(2)])
+      await Promise.all([query(), query()])
+      store.onState(({ name }) => states.push(name))
+    })
+    beforeEach(async () => {
+      assert.ok('url' in own.config)
+      holder = await other(kind, own.config.url)
+      watcher = await other(kind, own.config.url)
+    })
+    afterEach(async () => {
+      await Promise.all([holder.end(), watcher.end()])
+      assert.equal(store.state.name, 'ok')
+      assert.deepEqual(states, [])
+      assert.equal((await query()).readings.length, 2)
     })
     after(async () => {
       await store?.close()
       await own?.drop()
     })
 
-    test('fails alone, ended by the server, and the store stays there', async () => {
-      await store.readings.insertBatch([row(1), row(2)])
-      const query = () => store.readings.query({ device_id: 'meter', min: 0 })
-      await Promise.all([query(), query()])
-      const states: string[] = []
-      store.onState(({ name }) => states.push(name))
-      assert.ok('url' in own.config)
-      const unlock = await lock(kind, own.config.url)
+    test('fails alone, and nothing is left running at the server', async () => {
+      await lock(kind, holder, 'routemq_readings')
+      const ended = await Promise.allSettled([query(), query(), query(), query()])
+      assert.deepEqual(
+        ended.map((each) => each.status === 'rejected' && each.reason.code),
+        Array(4).fill('HISTORY_TIMEOUT'),
+      )
+      await readers(0)
+    })
+
+    test('is ended by the server itself where nobody else does', async () => {
+      await lock(kind, holder, 'routemq_events')
+      const told = kind === 'postgres' ? /statement timeout/ : /max_statement_time/
+      await assert.rejects(store.events.list(), { code: 'HISTORY_TIMEOUT', message: told })
+    })
+
+    test('ends at the server when its caller leaves, and the one beside it goes on', async () => {
+      const patient = await openStore(own.config)
       try {
-        const ended = await Promise.allSettled([query(), query(), query(), query()])
-        const reasons = ended.map((each) => (each.status === 'rejected' ? each.reason : each.value))
-        assert.deepEqual(
-          reasons.map(({ code }) => code),
-          Array(4).fill('HISTORY_TIMEOUT'),
-        )
-        // Its own word, and not the time-out of who waits for it: nothing is left running there.
-        const told = kind === 'postgres' ? /statement timeout/ : /max_statement_time/
-        assert.ok(
-          reasons.some(({ message }) => told.test(message)),
-          String(reasons[0].message),
-        )
+        await lock(kind, holder, 'routemq_readings')
+        const caller = new AbortController()
+        const gone = new Error('gone')
+        const filter = { device_id: 'meter', min: 0 }
+        const staying = patient.readings.query(filter)
+        await readers(1)
+        const left = patient.readings.query(filter, caller.signal)
+        await readers(2)
+        // Both connections are taken: this one waits for a free one, and leaves before it has asked anything.
+        const waiting = patient.readings.query(filter, caller.signal)
+        caller.abort(gone)
+        await assert.rejects(left, gone)
+        await assert.rejects(waiting, gone)
+        await readers(1)
+        await unlock(kind, holder)
+        assert.equal((await staying).readings.length, 2)
+        assert.equal((await patient.readings.query(filter)).readings.length, 2)
       } finally {
-        await unlock()
+        await patient.close()
       }
-      assert.equal(store.state.name, 'ok')
-      assert.deepEqual(states, [])
-      assert.equal((await query()).readings.length, 2)
+    })
+
+    test('is not cancelled in the place of what follows it on its connection', async () => {
+      // Callers that leave at any moment: before, while and after their statement runs.
+      for (let at = 0; at < 60; at += 1) {
+        const caller = new AbortController()
+        const leaving = query(caller.signal).catch((error: unknown) => error)
+        await setTimeout(at % 6)
+        caller.abort(new Error('gone'))
+        const [left, ...stayed] = await Promise.all([leaving, query(), query(), query()])
+        assert.ok(left instanceof Error ? left.message === 'gone' : 'readings' in (left as object), String(left))
+        assert.deepEqual(
+          stayed.map(({ readings }) => readings.length),
+          [2, 2, 2],
+        )
+      }
     })
   })
 })
