@@ -47,6 +47,9 @@ export function atCleanUp(end: () => Promise<unknown>): void {
   leftovers.add(end)
 }
 
+/** No leave or drain of these tests takes as long, however busy the machine is. */
+export const LIMIT_MS = 30_000
+
 export interface TestBroker {
   readonly url: string
   readonly port: number
