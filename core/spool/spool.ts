@@ -6,7 +6,8 @@ import { encodeFrames, FRAME_HEADER_BYTES } from './frame.js'
 import { HeadFile } from './head-file.js'
 import { lockFolder } from './lock.js'
 import { type LogRecord, readLog } from './log-reader.js'
-import { listSegments, removeSegment, type Segment, segmentAt, syncFolder } from './segments.js'
+import { type Recovered, recover, type SpoolDamage } from './recovery.js'
+import { removeSegment, type Segment, segmentAt, syncFolder } from './segments.js'
 
 export interface SpoolOptions {
   /** Folder of this spool, made when missing; it belongs to the spool alone. */
@@ -22,17 +23,6 @@ export interface SpoolOptions {
 
 /** A record and the position to acknowledge it with. */
 export type SpoolRecord = LogRecord
-
-/** What was found broken, since this spool was opened. */
-export interface SpoolDamage {
-  /** Bytes of an unfinished last write, cut when opening. */
-  readonly tornBytes: number
-  /** Damaged stretches that were skipped, each at least one record, and their bytes. */
-  readonly skippedStretches: number
-  readonly skippedBytes: number
-  /** Records removed by `dropOldest`. */
-  readonly droppedRecords: number
-}
 
 interface Pending {
   readonly records: readonly Buffer[]
@@ -74,12 +64,7 @@ export class Spool {
   #damage = { tornBytes: 0, skippedStretches: 0, skippedBytes: 0, droppedRecords: 0 }
   #closing: Promise<void> | undefined
 
-  private constructor(
-    options: SpoolOptions,
-    unlock: () => Promise<void>,
-    head: HeadFile,
-    found: { segments: Segment[]; tail: number; count: number; damage: SpoolDamage; damageSeenUpTo: number },
-  ) {
+  private constructor(options: SpoolOptions, unlock: () => Promise<void>, head: HeadFile, found: Recovered) {
     this.#dir = options.dir
     this.#maxBytes = options.maxBytes
     this.#segmentBytes = options.segmentBytes ?? Math.min(2 ** 24, Math.max(2 ** 16, Math.floor(options.maxBytes / 16)))
@@ -346,36 +331,6 @@ function positionsOf(records: readonly Buffer[], from: number): number[] {
     next += FRAME_HEADER_BYTES + data.length
     return position
   })
-}
-
-async function recover(dir: string, head: HeadFile) {
-  const all = await listSegments(dir)
-  const last = all.at(-1)
-  let tail = last === undefined ? head.position : last.base + last.size
-  // The acknowledgements outlived the records (power loss without fsync): the log goes on where they stand.
-  if (tail < head.position) tail = head.position
-  let position = head.position
-  let count = 0
-  let damageSeenUpTo = 0
-  const damage = { tornBytes: 0, skippedStretches: 0, skippedBytes: 0, droppedRecords: 0 }
-  for (let end = tail; position < end; ) {
-    const read = await readLog(all, position, end, 50_000)
-    count += read.records.length
-    position = read.position
-    for (const { from, to } of read.damaged) {
-      if (to === end && last !== undefined && from >= last.base) {
-        damage.tornBytes = to - from
-        tail = from
-      } else {
-        damage.skippedStretches += 1
-        damage.skippedBytes += to - from
-        damageSeenUpTo = to
-      }
-    }
-    if (read.records.length === 0 && read.damaged.length === 0) end = position
-  }
-  // What lies beyond the tail needs no cutting: the next append begins a segment of its own there.
-  return { segments: all.map(({ base, file }) => ({ base, file })), tail, count, damage, damageSeenUpTo }
 }
 
 function failed(error: unknown, dir: string, what: string): RouteMQError {
