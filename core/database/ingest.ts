@@ -4,6 +4,7 @@ import { sleep, systemClock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
 import { BatchInsert } from './ingest/batch-insert.js'
 import { BatchSize } from './ingest/batch-size.js'
+import { Durability } from './ingest/durability.js'
 import type { IngestOptions, IngestStats } from './ingest/options.js'
 import { ReadingSpool } from './ingest/reading-spool.js'
 import { RowBuffer } from './ingest/row-buffer.js'
@@ -33,6 +34,7 @@ export class Ingest implements SampleSink {
   readonly #replaying: Promise<void>
   readonly #buffer: RowBuffer
   readonly #batch: BatchSize
+  readonly #durability = new Durability()
   #sequence = 0
   #placing = 0
   /** Batches that the database has not confirmed in time and that still may come. */
@@ -66,24 +68,32 @@ export class Ingest implements SampleSink {
   }
 
   /** Resolves when the rows are in the buffer: at once, unless it is full. Rejects with SHUTTING_DOWN. */
-  async accept(samples: readonly Sample[]): Promise<void> {
+  async accept(samples: readonly Sample[], onDurable?: () => void): Promise<void> {
     while (this.#buffer.length >= this.#options.capacity && !this.#stop.signal.aborted) {
       await new Promise<void>((resolve) => this.#waiting.push(resolve))
     }
     if (this.#stop.signal.aborted) throw new RouteMQError('SHUTTING_DOWN', 'Readings are not taken any more')
     const wasEmpty = this.#buffer.length === 0
-    for (const sample of samples) this.#take(sample)
+    let isWhole = true
+    for (const sample of samples) isWhole = this.#take(sample) && isWhole
+    if (onDurable !== undefined && isWhole) this.#durability.whenDurable(onDurable)
     // In between, the batch that fills up is being waited for already.
     if (wasEmpty || this.#buffer.isFull) this.#buffer.wake()
   }
 
-  #take(sample: Sample): void {
+  /** False where the sample is not to be stored. */
+  #take(sample: Sample): boolean {
     const rows = rowsOf(sample, this.source, this.#sequence)
     this.#sequence += rows.length
     this.#count.accepted += rows.length
     if (this.#suspendedFor !== undefined) this.#count.suspended += rows.length
     else if (!rows.every(hasTime)) this.#refuse(rows[0], 'time out of range')
-    else this.#buffer.push(rows)
+    else {
+      this.#buffer.push(rows)
+      this.#durability.take(rows.length)
+      return true
+    }
+    return false
   }
 
   /** Stops storing readings, each counted, until {@link resume}: the disk is nearly full. */
@@ -174,7 +184,9 @@ export class Ingest implements SampleSink {
       }
       const batch = this.#buffer.take(this.#batch.most)
       this.#placing += batch.length
-      const placed = this.#place(batch).finally(() => {
+      const durable = this.#durability.batch(batch.length)
+      const placed = this.#place(batch).then((isPlaced) => {
+        if (isPlaced) durable()
         underWay.delete(placed)
         this.#placing -= batch.length
         this.#tellWaiting()
@@ -185,8 +197,8 @@ export class Ingest implements SampleSink {
     }
   }
 
-  /** Returns when the batch is durable somewhere. */
-  async #place(batch: readonly ReadingWrite[]): Promise<void> {
+  /** True when the batch is durable somewhere; false where everything ended before. */
+  async #place(batch: readonly ReadingWrite[]): Promise<boolean> {
     while (!this.#stop.signal.aborted) {
       if (this.#canInsert() && (await this.#insertInTime(batch))) return this.#foundPlace()
       if (this.#spool !== undefined) {
@@ -200,6 +212,7 @@ export class Ingest implements SampleSink {
       }
       await this.#pause()
     }
+    return false
   }
 
   #foundNone({ message }: Error): void {
@@ -209,9 +222,10 @@ export class Ingest implements SampleSink {
     this.#noPlace = message
   }
 
-  #foundPlace(): void {
+  #foundPlace(): true {
     if (this.#noPlace !== undefined) this.#options.logger.info({}, 'Readings can be stored again')
     this.#noPlace = undefined
+    return true
   }
 
   #canInsert(): boolean {

@@ -86,7 +86,7 @@ export async function assemble(options: AssemblyOptions): Promise<Product> {
   closers.add('storage', () => storage.close())
 
   const live = new LiveFeed()
-  const { field, leases } = await startField(options, storage, live)
+  const { field, leases } = await startField(options, storage, live, (buses) => poller.tookOver(buses))
   const link = await startLink(options, broker, storage)
 
   const slaves = await startVirtualPlant({
@@ -103,6 +103,7 @@ export async function assemble(options: AssemblyOptions): Promise<Product> {
     field: field.polling,
     publisher: link,
     sink: live.before(storage.ingest),
+    triggers: storage.triggers,
     onChange: (change) => storage.event(changeEntry(change)),
     isLeader: (bus) => leases.holder(bus).mine,
     config: config.poller,
@@ -301,7 +302,12 @@ async function openVirtual({ config, closers, logger }: AssemblyOptions): Promis
 }
 
 /** The buses, and who of several installations owns each. */
-async function startField({ config, closers, logger, clock }: AssemblyOptions, storage: Storage, live: LiveFeed) {
+async function startField(
+  { config, closers, logger, clock }: AssemblyOptions,
+  storage: Storage,
+  live: LiveFeed,
+  onTaken: (buses: readonly string[]) => void,
+) {
   const onEvent = (event: FieldEvent) => {
     live.state(event)
     // What follows from a bus is told with the bus, which names its devices.
@@ -324,6 +330,7 @@ async function startField({ config, closers, logger, clock }: AssemblyOptions, s
     reachable: (bus) => !isAbsolute(bus) || existsSync(bus),
     onChange: ({ buses, holder, lost, shared }) => {
       if (lost) for (const bus of buses) field.release(bus)
+      if (holder.mine) onTaken(buses)
       if (shared || !holder.mine)
         onEvent({ type: 'owner', buses, mine: holder.mine, owner: holder.owner, at: clock.now() })
     },

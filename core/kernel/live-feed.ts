@@ -17,12 +17,13 @@ export class LiveFeed {
     this.#emit({ type: 'state', kind, device_id: null, ...facts })
   }
 
-  /** A sink that shows samples and hands them on. */
+  /** A sink that shows samples and hands them on; without one behind it there is nothing to wait for. */
   before(sink: SampleSink | undefined): SampleSink {
     return {
-      accept: async (samples) => {
+      accept: async (samples, onDurable) => {
         if (this.#listeners.size > 0) for (const sample of samples) this.#show(sample)
-        await sink?.accept(samples)
+        if (sink === undefined) onDurable?.()
+        else await sink.accept(samples, onDurable)
       },
     }
   }

@@ -5,6 +5,7 @@ import type { AppDatabase } from '../database/app-tables.js'
 import { Ingest } from '../database/ingest.js'
 import { isDriverMissing, openDatabase } from '../database/open.js'
 import type { AuditInput, EventInput } from '../database/repositories/log-repositories.js'
+import { TriggerRows } from '../database/repositories/trigger-rows.js'
 import { Retention } from '../database/retention.js'
 import type { Store } from '../database/store.js'
 import { GatewayStore } from '../delivery/gateway-store.js'
@@ -27,6 +28,7 @@ import { Journal } from './journal.js'
 import { LeaseFiles } from './lease-files.js'
 import type { PlantTables } from './plant.js'
 import { auditEntry, storable } from './records.js'
+import { TriggerRecords } from './trigger-records.js'
 
 interface Parts {
   readonly config: Config
@@ -35,6 +37,7 @@ interface Parts {
   readonly spools: readonly Spool[]
   readonly outbox: Outbox
   readonly connections: AppConnections
+  readonly triggers: TriggerRecords
   /** Stands in for all that follows where there is no database. */
   readonly memory?: MemoryStore
   readonly store?: Store
@@ -62,11 +65,14 @@ export class Storage {
   readonly outbox: Outbox
   /** Takes samples of the poller; undefined without a database. */
   readonly ingest: Ingest | undefined
+  /** What triggers recorded last. */
+  readonly triggers: TriggerRecords
 
   private constructor(parts: Parts) {
     this.#parts = parts
     this.outbox = parts.outbox
     this.ingest = parts.ingest
+    this.triggers = parts.triggers
     parts.store?.onState((state) => {
       if (state.name !== 'ok') return
       void parts.audit?.replay()
@@ -103,10 +109,19 @@ export class Storage {
     }
     const outbox = new Outbox({ spool: await spool('outbox', config.mqtt.outboxBytes), logger, clock })
     const connections = new AppConnections(config.database)
-    const base = { config, logger, warnings, spools, outbox, connections }
+    const writable = () => store?.state.name === 'ok'
+    // Whoever shares no database shares no buses.
+    const rows = store === undefined || store.dialect === 'sqlite' ? undefined : new TriggerRows(store)
+    const triggers = await TriggerRecords.open({
+      file: join(dataDir, 'trigger-records.json'),
+      owner: instance,
+      logger,
+      clock,
+      ...(rows && { table: () => (writable() ? rows : undefined) }),
+    })
+    const base = { config, logger, warnings, spools, outbox, connections, triggers }
     if (store === undefined) return new Storage({ ...base, memory: new MemoryStore() })
 
-    const writable = () => store.state.name === 'ok'
     const audit = new Journal<AuditInput>({
       name: 'audit',
       spool: await spool('audit', config.keep.auditSpoolBytes),
@@ -276,12 +291,14 @@ export class Storage {
 
   /** Writes out what is buffered, within `deadlineMs`; what the database does not take stays in the spools. */
   async close(): Promise<void> {
-    const { ingest, kept, outbox, audit, events, store, spools, retention, keys, connections } = this.#parts
+    const { ingest, kept, outbox, audit, events, store, spools, retention, keys, connections, triggers } = this.#parts
     await retention?.stop()
     await keys?.stop()
     await ingest?.stop()
     await kept?.stop()
     await outbox.stop()
+    // Now that what triggers recorded is durable.
+    await triggers.stop()
     await audit?.stop()
     await events?.stop()
     await Promise.all(spools.map((spool) => spool.close()))

@@ -1,7 +1,7 @@
 import type { Config } from '../config/config.js'
 import type { DeviceRecord, TargetRecord } from '../modbus/device-record.js'
 import type { PollPort } from '../modbus/field-polling.js'
-import type { ValueMessage, ValuePublisher } from '../mqtt/message.js'
+import type { ValuePublisher } from '../mqtt/message.js'
 import type { Logger } from '../observability/logger.js'
 import { type Clock, sleep, systemClock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
@@ -12,15 +12,18 @@ import type { FieldChange } from './field-changes.js'
 import { Grid } from './grid.js'
 import { PollGroup } from './poll-group.js'
 import { PollCounter, type PollingMetrics } from './poll-metrics.js'
+import { Publishing } from './publishing.js'
 import type { Sample, SampleSink } from './sample.js'
-import type { Outgoing } from './target-output.js'
-import { TriggerMemory } from './trigger-memory.js'
+import type { TargetResult } from './target-output.js'
+import { type TriggerBook, TriggerMemory } from './trigger-memory.js'
 
 export interface PollerOptions {
   /** `fieldService.polling`. */
   readonly field: PollPort
   readonly publisher: ValuePublisher
   readonly sink?: SampleSink
+  /** Without it each trigger makes a record after each start. */
+  readonly triggers?: TriggerBook
   readonly config: Config['poller']
   /** @default modbus/data, from the configuration */
   readonly topicPrefix: string
@@ -76,7 +79,8 @@ export class Poller {
   readonly #clock: Clock
   readonly #alarms: Alarms
   readonly #counter = new PollCounter()
-  readonly #triggers = new TriggerMemory()
+  readonly #triggers: TriggerMemory
+  readonly #publishing: Publishing
   readonly #availability: Availability
   readonly #entries = new Map<string, Entry>()
   readonly #phases = new Map<string, number>()
@@ -88,7 +92,6 @@ export class Poller {
   readonly #keeping = new Set<Promise<void>>()
   #devices = new Set<string>()
   #origin: number | undefined
-  #isPublishing = true
   #isKeeping = true
 
   constructor(options: PollerOptions) {
@@ -96,12 +99,14 @@ export class Poller {
     this.#config = options.config
     this.#clock = options.clock ?? systemClock
     this.#alarms = new Alarms(this.#clock)
-    const { field, topicPrefix } = options
+    const { field, topicPrefix, publisher, logger } = options
+    this.#triggers = new TriggerMemory(options.triggers)
+    this.#publishing = new Publishing(publisher, this.#counter, logger)
     this.#availability = new Availability({
       field,
       topicPrefix,
       clock: this.#clock,
-      publish: (message) => this.#publish(message),
+      publish: (message) => void this.#publishing.one(message),
       speaks: (deviceId) => this.#leads(deviceId),
     })
   }
@@ -162,8 +167,14 @@ export class Poller {
     for (const [key, group] of wanted) this.#place(key, group)
     const after = new Set([...this.#entries.values()].flatMap(({ group }) => group.topicsToRetain()))
     for (const topic of before) {
-      if (!after.has(topic)) this.#publish({ topic, payload: '', options: { qos: 1, retain: true } })
+      if (!after.has(topic)) void this.#publishing.one({ topic, payload: '', options: { qos: 1, retain: true } })
     }
+  }
+
+  /** These buses are this installation's now: until then another may have polled them. */
+  tookOver(buses: readonly string[]): void {
+    const { field } = this.#options
+    this.#triggers.askAgain((deviceId) => buses.includes(field.busOf(deviceId) ?? ''))
   }
 
   /**
@@ -287,20 +298,15 @@ export class Poller {
     this.#counter.began(Math.max(0, startedAt - dueAt))
     entry.lastSlot = slot
     try {
+      for (let asked = this.#recall(entry); asked !== undefined; asked = this.#recall(entry)) await asked
+      if (!this.#isToPoll(entry)) return
       const { results, succeeded, failed } = await entry.group.cycle(slot, dueAt, this.#stopped.signal)
       // What was read for a group that is gone must not come back after its retained topics were cleared.
-      if (this.#stopped.signal.aborted || entry.isDropped) {
-        // Records that are not made now are made by the group that reads their target next.
-        for (const { sample } of results) if (sample !== undefined) this.#triggers.forget(sample.target_id)
-        return
-      }
-      const samples: Sample[] = []
-      for (const { messages, changes, sample } of results) {
-        this.#publishAll(messages)
-        for (const change of changes) this.#options.onChange?.(change)
-        if (sample !== undefined) samples.push(sample)
-      }
-      if (samples.length > 0) await this.#keepUntilTaken(samples)
+      if (this.#isOver(entry)) return
+      const fired = results.flatMap((result) => result.fired ?? [])
+      const onDurable = fired.length === 0 ? undefined : await this.#triggers.begin(fired)
+      if (this.#isOver(entry)) return this.#triggers.undo(fired)
+      await this.#handOver(results, onDurable)
       const durationMs = this.#clock.monotonic() - startedAt
       this.#counter.cycle({ succeeded, failed, durationMs, now: this.#clock.now() })
     } catch (error) {
@@ -308,19 +314,39 @@ export class Poller {
     }
   }
 
-  async #keepUntilTaken(samples: readonly Sample[]): Promise<void> {
-    const keeping = this.#keep(samples)
+  /** Asked for one, the book is asked for all: a thousand are one question. */
+  #recall(entry: Entry): Promise<void> | undefined {
+    if (!this.#isToPoll(entry) || !this.#triggers.isToAsk(entry.group.targets)) return undefined
+    return this.#triggers.recall(this.targets().filter(({ device_id }) => this.#leads(device_id)))
+  }
+
+  #isToPoll(entry: Entry): boolean {
+    return !this.#isOver(entry) && this.#leads(entry.deviceId)
+  }
+
+  #isOver(entry: Entry): boolean {
+    return this.#stopped.signal.aborted || entry.isDropped
+  }
+
+  /** Resolves when the sink has taken the samples; `onDurable` is called when they, and the messages, cannot be lost any more. */
+  async #handOver(results: readonly TargetResult[], onDurable: (() => void) | undefined): Promise<void> {
+    const published = Promise.all(results.map(({ messages }) => this.#publishing.all(messages)))
+    for (const { changes } of results) for (const change of changes) this.#options.onChange?.(change)
+    const samples = results.flatMap(({ sample }) => sample ?? [])
+    if (samples.length === 0) return
+    const whenKept = onDurable && (() => void published.then((taken) => taken.every(Boolean) && onDurable()))
+    const keeping = this.#keep(samples, whenKept)
     this.#keeping.add(keeping)
     await keeping
     this.#keeping.delete(keeping)
   }
 
   /** A sink that is slow keeps its slot open, and the next one is skipped and counted: back-pressure. */
-  async #keep(samples: readonly Sample[]): Promise<void> {
+  async #keep(samples: readonly Sample[], onDurable: (() => void) | undefined): Promise<void> {
     const { sink, logger } = this.#options
-    if (sink === undefined) return
+    if (sink === undefined) return onDurable?.()
     try {
-      await sink.accept(samples)
+      await sink.accept(samples, onDurable)
       if (!this.#isKeeping) logger.info({}, 'samples are kept again')
       this.#isKeeping = true
     } catch (error) {
@@ -328,35 +354,6 @@ export class Poller {
       if (this.#isKeeping) logger.error({ err: error }, 'samples are not kept')
       this.#isKeeping = false
     }
-  }
-
-  /** Values of QoS 0 go together and nobody waits for them; everything else one by one, each with its outcome. */
-  #publishAll(messages: readonly Outgoing[]): void {
-    const values: ValueMessage[] = []
-    for (const message of messages) {
-      const { qos, retain = false, properties } = message.options
-      if (qos !== 0 || properties !== undefined) this.#publish(message)
-      else values.push({ topic: message.topic, payload: message.payload, retain })
-    }
-    if (values.length === 0) return
-    this.#counter.published(values.length)
-    this.#options.publisher.publishValues(values)
-  }
-
-  #publish({ topic, payload, options }: Outgoing): void {
-    const { publisher, logger } = this.#options
-    this.#counter.published(1)
-    publisher.publish(topic, payload, options).then(
-      () => {
-        if (!this.#isPublishing) logger.info({}, 'poll values are published again')
-        this.#isPublishing = true
-      },
-      (error: unknown) => {
-        this.#counter.publishFailed()
-        if (this.#isPublishing) logger.warn({ err: error, topic }, 'poll values are not published')
-        this.#isPublishing = false
-      },
-    )
   }
 
   #leads(deviceId: string): boolean {

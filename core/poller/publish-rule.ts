@@ -8,6 +8,8 @@ export interface Decision {
   readonly block: boolean
   /** Points to publish, in their order. */
   readonly points: readonly PointReading[]
+  /** The new value of the trigger, where it has one. */
+  readonly fired?: FieldValue
 }
 
 interface LastPoint {
@@ -18,23 +20,22 @@ interface LastPoint {
   readonly at: number
 }
 
-type Ruled = Pick<TargetRecord, 'id' | 'device_id' | 'register_type' | 'publish' | 'options'>
 type Watched = NonNullable<TargetOptions['trigger']>
 
 /**
  * Decides what of a target's readings is published: every reading, what changed, what left its deadband around the last
  * *published* value, or everything when the trigger changed; at least every so often where asked; and a change of
- * quality always. Pure but for what it remembers.
+ * quality always. Pure but for what it remembers; what a trigger made a record of is remembered by whoever makes it.
  */
 export class PublishRule {
-  readonly #target: Ruled
+  readonly #target: TargetRecord
   readonly #triggers: TriggerMemory
   readonly #mode: PublishMode
   readonly #options: TargetOptions
   #block: { readonly values: readonly (number | boolean)[]; readonly at: number } | undefined
   readonly #points = new Map<string, LastPoint>()
 
-  constructor(target: Ruled, triggers = new TriggerMemory()) {
+  constructor(target: TargetRecord, triggers = new TriggerMemory()) {
     this.#target = target
     this.#triggers = triggers
     this.#mode = target.publish
@@ -49,7 +50,8 @@ export class PublishRule {
       for (const point of points) if (point.quality !== 'good') this.#remember(point, now)
       return { block: true, points }
     }
-    const isTriggered = this.#isTriggered(block, points)
+    const fired = this.#fired(block, points)
+    const isTriggered = this.#mode === 'trigger' ? fired !== undefined : undefined
     const isBlockDue = isTriggered ?? (this.#isOld(this.#block?.at, now) || this.#blockChanged(block.values))
     const due = points.filter((point) => {
       const last = this.#points.get(point.point)
@@ -59,7 +61,7 @@ export class PublishRule {
     })
     if (isBlockDue) this.#block = { values: block.values, at: now }
     for (const point of due) this.#remember(point, now)
-    return { block: isBlockDue, points: due }
+    return { block: isBlockDue, points: due, ...(fired !== undefined && { fired }) }
   }
 
   /** What of failed points is published: those whose quality or reason is news. */
@@ -76,13 +78,11 @@ export class PublishRule {
     this.#points.set(point, { value, quality, reason, at })
   }
 
-  /** Whether the trigger has a new value; undefined for other modes. A trigger without a value is no new one. */
-  #isTriggered(block: BlockReading, points: readonly PointReading[]): boolean | undefined {
+  /** The trigger's value where it is not that of its last record. One without a value is no new one. */
+  #fired(block: BlockReading, points: readonly PointReading[]): FieldValue | undefined {
     if (this.#mode !== 'trigger') return undefined
     const value = watchedValue(this.#options.trigger!, block, points)
-    if (value === null || value === this.#triggers.last(this.#target)) return false
-    this.#triggers.note(this.#target, value)
-    return true
+    return value === null || value === this.#triggers.last(this.#target) ? undefined : value
   }
 
   #isOld(at: number | undefined, now: number): boolean {

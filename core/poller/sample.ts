@@ -10,7 +10,11 @@ export interface Sample {
   readonly slot: number
 }
 
-/** Where samples go to be kept. `accept` resolves when the sink takes them; a slow sink is back-pressure. */
+/** Where samples go to be kept. */
 export interface SampleSink {
-  accept(samples: readonly Sample[]): Promise<void>
+  /**
+   * Resolves when the sink takes them; a slow sink is back-pressure. `onDurable` is called once they survive the end of the
+   * process, and never where one of them was given up.
+   */
+  accept(samples: readonly Sample[], onDurable?: () => void): Promise<void>
 }

@@ -5,7 +5,7 @@ import type { PublishOptions } from '../mqtt/message.js'
 import { type FieldChange, FieldChanges } from './field-changes.js'
 import { PublishRule } from './publish-rule.js'
 import type { Sample } from './sample.js'
-import type { TriggerMemory } from './trigger-memory.js'
+import type { Fired, TriggerMemory } from './trigger-memory.js'
 
 /** One message to publish. */
 export interface Outgoing {
@@ -19,6 +19,8 @@ export interface TargetResult {
   /** What is to be kept; undefined where nothing new came. */
   readonly sample: Sample | undefined
   readonly changes: readonly FieldChange[]
+  /** Where the sample is a record that a trigger makes. */
+  readonly fired?: Fired
 }
 
 const NOTHING: readonly never[] = []
@@ -72,7 +74,9 @@ export class TargetOutput {
     this.#failedFor = undefined
     const isNews = decision.block || decision.points.length > 0 || isBack
     const sample = isNews ? this.#sample(block, decision.points, slot) : undefined
-    return { messages, sample, changes }
+    const { fired } = decision
+    if (fired === undefined) return { messages, sample, changes }
+    return { messages, sample, changes, fired: { target: this.target, value: fired } }
   }
 
   /** A reading that failed: no values and the points without one, told once for each new reason. */

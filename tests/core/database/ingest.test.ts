@@ -215,6 +215,43 @@ describe('ingest while the database is away', () => {
     assert.equal(store.stored.get(`${ingest.source.boot}/4321`)?.value, 864_000)
   })
 
+  test('who asked is told once its rows are inserted or spooled, and not before', async () => {
+    const store = new Fake()
+    const ingest = await open({ store })
+    const told: string[] = []
+    const take = (name: string, slot: number) => ingest.accept([sample('d', slot)], () => told.push(name))
+    let release = () => {}
+    store.hang = new Promise((resolve) => (release = resolve))
+    await take('inserted', 1)
+    await until('an insert', () => store.inserts === 1)
+    assert.deepEqual([told, spool.count], [[], 0])
+    store.hang = undefined
+    release()
+    await until('inserted', () => told.length === 1)
+    store.become('disconnected')
+    await take('spooled', 2)
+    assert.deepEqual(told, ['inserted'])
+    await until('spooled', () => told.length === 2)
+    assert.equal(spool.count, 1)
+    ingest.suspend('the disk is nearly full')
+    await take('suspended', 3)
+    ingest.resume()
+    await take('and again', 4)
+    await until('stored again', () => told.length === 3)
+    assert.deepEqual(told, ['inserted', 'spooled', 'and again'])
+  })
+
+  test('who asked is not told of rows that a stop gave up', async () => {
+    const store = new Fake()
+    store.become('disconnected')
+    const ingest = new Ingest({ store, logger: silentLogger, instance: 'i', batchMs: 5 })
+    let told = 0
+    await ingest.accept([sample('d', 1)], () => (told += 1))
+    await ingest.stop(50)
+    store.become('ok')
+    assert.equal(told, 0)
+  })
+
   test('what was spooled by an earlier life is brought in by the next', async () => {
     const away = new Fake()
     away.become('disconnected')

@@ -2,9 +2,11 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { PublishMode } from '../../../core/modbus/device-record.js'
 import type { BlockReading, FieldValue, PointReading, Quality } from '../../../core/modbus/field.js'
+import { normalizeTarget } from '../../../core/modbus/target-schema.js'
 import { PublishRule } from '../../../core/poller/publish-rule.js'
+import { TriggerMemory } from '../../../core/poller/trigger-memory.js'
 
-const place = { id: 1, device_id: 'd', register_type: 'holding' } as const
+const place = normalizeTarget({ device_id: 'd', address: 0, count: 2 }, 1)
 const block = (...values: (number | boolean)[]): BlockReading => ({
   device_id: 'd',
   register_type: 'holding',
@@ -88,21 +90,20 @@ test('a change of quality is always published, in every mode, and a value coming
   assert.deepEqual(published('change', {}, uncertain), [true, true, false])
 })
 
-test('a trigger publishes all when its register changes and nothing between', () => {
-  const rule = new PublishRule({ ...place, publish: 'trigger', options: { trigger: { address: 0 } } })
-  const decisions = [
-    [1, 5],
-    [1, 6],
-    [2, 6],
-    [2, 7],
-  ].map(([a, b], i) => rule.decide(block(a!, b!), [point(b!)], i))
+test('a trigger publishes all when its register has not the value of its last record, and nothing else', async () => {
+  const triggers = new TriggerMemory()
+  const target = { ...place, publish: 'trigger', options: { trigger: { address: 0 } } } as const
+  const rule = new PublishRule(target, triggers)
+  const decide = (...values: number[]) => rule.decide(block(...values), [point(values[1]!)], 0)
+  assert.deepEqual([decide(1, 5).block, decide(1, 5).fired], [true, 1], 'until its record is made')
+  await triggers.begin([{ target, value: 1 }])
+  const decisions = [decide(1, 5), decide(1, 6), decide(2, 6)]
   assert.deepEqual(
-    decisions.map(({ block: is, points }) => [is, points.length]),
+    decisions.map(({ block: is, points, fired }) => [is, points.length, fired]),
     [
-      [true, 1],
-      [false, 0],
-      [true, 1],
-      [false, 0],
+      [false, 0, undefined],
+      [false, 0, undefined],
+      [true, 1, 2],
     ],
   )
 })

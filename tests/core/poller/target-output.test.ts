@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import type { BlockReading, FieldValue, PointReading } from '../../../core/modbus/field.js'
 import { normalizeTarget } from '../../../core/modbus/target-schema.js'
 import { TargetOutput } from '../../../core/poller/target-output.js'
+import { TriggerMemory } from '../../../core/poller/trigger-memory.js'
 
 const block: BlockReading = {
   device_id: 'd "1"',
@@ -110,9 +111,15 @@ test('a block without points: a failure is kept once for each new reason, and th
   assert.equal(good().sample, undefined)
 })
 
-test('a trigger makes no record because its block is good again', () => {
-  const target = output({ publish: 'trigger', options: { trigger: { address: 10 } } })
-  assert.ok(target.good(block, [], 0, 0).sample)
+test('a trigger makes no record because its block is good again', async () => {
+  const triggers = new TriggerMemory()
+  const { device_id, address, count } = block
+  const trigger = { publish: 'trigger', options: { trigger: { address: 10 } } }
+  const target = new TargetOutput(normalizeTarget({ device_id, address, count, ...trigger }, 7), 'plant', triggers)
+  const { sample, fired } = target.good(block, [], 0, 0)
+  assert.ok(sample)
+  assert.deepEqual([fired?.target.id, fired?.value], [7, 1])
+  await triggers.begin([fired!])
   assert.equal(target.bad('DEVICE_TIMEOUT', [], 1, 10, 6).sample?.block.quality, 'bad')
   assert.equal(target.good(block, [], 2, 20).sample, undefined)
 })

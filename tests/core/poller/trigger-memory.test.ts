@@ -5,13 +5,23 @@ import type { PollPort, PollRead } from '../../../core/modbus/field-polling.js'
 import { normalizeTarget } from '../../../core/modbus/target-schema.js'
 import { silentLogger } from '../../../core/observability/logger.js'
 import { Poller } from '../../../core/poller/poller.js'
+import type { SampleSink } from '../../../core/poller/sample.js'
+import type { TriggerBook, TriggerRecord } from '../../../core/poller/trigger-memory.js'
 import { FakeClock } from '../../../core/testing/fake-clock.js'
 import { Recorder } from './poller-harness.js'
 
 const devices = [normalizeDevice({ device_id: 'unit1', host: 'h', port: 502 })]
 
+interface PlantOptions {
+  readonly triggers?: TriggerBook
+  readonly publisher?: Recorder
+  /** What stands between a sample and its being durable. */
+  readonly durable?: (tell: () => void) => void
+  readonly isLeader?: () => boolean
+}
+
 /** A poller over a device whose register 10 names an operation, and a clock that the test moves. */
-function plant() {
+function plant({ durable = (tell) => tell(), publisher = new Recorder(), ...options }: PlantOptions = {}) {
   const clock = new FakeClock()
   const records: unknown[] = []
   const device = { operation: 100, answers: async () => {} }
@@ -30,12 +40,14 @@ function plant() {
   }
   const poller = new Poller({
     field: field as PollPort,
-    publisher: new Recorder(),
+    publisher,
     sink: {
-      async accept(samples) {
+      async accept(samples, onDurable) {
         records.push(...samples.map(({ block }) => block.values[0]))
+        if (onDurable !== undefined) durable(onDurable)
       },
-    },
+    } satisfies SampleSink,
+    ...options,
     config: { enabled: true, intervalMs: 1_000, cacheTtlMs: 0 },
     topicPrefix: 'data',
     logger: silentLogger,
@@ -98,5 +110,111 @@ test('a record that is read while its target changes is made by the group that r
   device.answers = async () => {}
   await pass(3)
   assert.deepEqual(records, [100, 101])
+  await poller.stop()
+})
+
+/** A book that keeps what it is told, and waits for nothing. */
+class Book implements TriggerBook {
+  readonly known = new Map<number, TriggerRecord>()
+  asked = 0
+
+  async recall() {
+    this.asked += 1
+    return new Map(this.known)
+  }
+
+  async begin(ids: readonly number[]) {
+    for (const id of ids) this.known.delete(id)
+  }
+
+  settle(id: number, record: TriggerRecord) {
+    this.known.set(id, record)
+  }
+
+  get values() {
+    return [...this.known.values()].map(({ value }) => value)
+  }
+}
+
+/** One life of an installation after another, with what the book keeps between them. */
+async function live(book: Book, operation: number, options: PlantOptions = {}) {
+  const { poller, device, records, apply, pass } = plant({ triggers: book, ...options })
+  device.operation = operation
+  apply()
+  poller.start()
+  await pass(3)
+  await poller.stop()
+  return records
+}
+
+test('a restart makes no second record of an operation, and one of an operation that began meanwhile', async () => {
+  const book = new Book()
+  assert.deepEqual(await live(book, 100), [100])
+  assert.deepEqual(await live(book, 100), [])
+  assert.deepEqual(await live(book, 101), [101])
+  assert.deepEqual(await live(book, 100), [100], 'it is the last record that counts')
+})
+
+test('a record that was not durable when the process ended is made again', async () => {
+  const book = new Book()
+  assert.deepEqual(await live(book, 100), [100])
+  const unfinished: (() => void)[] = []
+  assert.deepEqual(await live(book, 101, { durable: (tell) => unfinished.push(tell) }), [101])
+  assert.deepEqual(book.values, [], 'neither the one before nor the one that may be lost')
+  assert.deepEqual(await live(book, 101), [101])
+  assert.deepEqual(await live(book, 101), [])
+})
+
+test('a record whose message neither the broker nor the outbox took is not taken for made', async () => {
+  class Refusing extends Recorder {
+    override async publish(topic: string) {
+      if (topic.includes('/holding/')) throw new Error('the outbox is full')
+    }
+  }
+  const book = new Book()
+  assert.deepEqual(await live(book, 100, { publisher: new Refusing() }), [100])
+  assert.deepEqual(await live(book, 100), [100])
+})
+
+test('a record that is durable late says nothing once another has followed it', async () => {
+  const book = new Book()
+  const told: (() => void)[] = []
+  const { poller, device, records, apply, pass } = plant({ triggers: book, durable: (tell) => told.push(tell) })
+  apply()
+  poller.start()
+  await pass(2)
+  device.operation = 101
+  await pass(2)
+  assert.deepEqual(records, [100, 101])
+  told[0]!()
+  await pass(1)
+  assert.deepEqual(book.values, [])
+  told[1]!()
+  await pass(1)
+  assert.deepEqual(book.values, [101])
+  await poller.stop()
+})
+
+test('a bus that comes back from another installation: what that one recorded counts', async () => {
+  const book = new Book()
+  let leads = true
+  const { poller, device, records, apply, pass } = plant({ triggers: book, isLeader: () => leads })
+  apply()
+  poller.start()
+  await pass(2)
+  assert.deepEqual(records, [100])
+  leads = false
+  const [id, record] = [...book.known][0]!
+  book.known.set(id, { ...record, value: 101 })
+  device.operation = 101
+  await pass(2)
+  const { asked } = book
+  leads = true
+  poller.tookOver(['line'])
+  await pass(2)
+  assert.deepEqual([records, book.asked], [[100], asked + 1], 'operation 101 has its record')
+  device.operation = 100
+  await pass(2)
+  assert.deepEqual(records, [100, 100])
   await poller.stop()
 })
