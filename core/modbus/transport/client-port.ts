@@ -110,3 +110,9 @@ export class ClientPort extends EventEmitter {
 export function isParsedByClient(call: ModbusCall): boolean {
   return call.fc !== 'raw' && call.fc !== 17 && call.fc !== 43
 }
+
+/** What the caller gets of what was parsed: modbus-serial gives whole bytes of bits; callers get as many as they asked for. */
+export function valuesOf(call: ModbusCall, data: ParsedValues): readonly number[] | readonly boolean[] {
+  if (call.fc === 1 || call.fc === 2) return (data as readonly boolean[]).slice(0, call.count)
+  return call.fc === 3 || call.fc === 4 || call.fc === 23 ? data! : []
+}

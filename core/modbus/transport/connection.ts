@@ -1,13 +1,14 @@
 import type { Clock } from '../../support/clock.js'
 import { AnswerCopies } from './answer-copies.js'
 import { answerProblem, checkBroadcast, checkCall } from './call-rules.js'
-import { ClientPort, isParsedByClient, type ParsedValues } from './client-port.js'
+import { ClientPort, isParsedByClient, type ParsedValues, valuesOf } from './client-port.js'
 import { DeadlineTimer } from './deadline-timer.js'
 import type { Decoder, Expected, Framing, Received } from './framing.js'
 import { EchoFilter, type LineEcho } from './line-echo.js'
 import { LineQuiet } from './line-quiet.js'
 import type { Link } from './link.js'
 import { Pending } from './pending.js'
+import { TransactionIds } from './transaction-ids.js'
 import {
   type CallOptions,
   type ModbusAnswer,
@@ -18,8 +19,6 @@ import {
 
 /** Silence after which an answer behind unfinished bytes is taken: longer than the lumps of USB adapters (16 ms). */
 const SETTLE_MS = 50
-/** Odd, so that every id has its turn, and near the golden section of 65536, so that neighbours in time lie far apart. */
-const TRANSACTION_STRIDE = 40_503
 const NO_DATA: Buffer = Buffer.alloc(0)
 
 export interface ConnectionOptions {
@@ -52,7 +51,7 @@ export class Connection {
   readonly #pending = new Map<number, Pending>()
   readonly #freeSlots: number[]
   readonly #bySlot: (Pending | undefined)[] = []
-  #lastTransaction = 0
+  readonly #transactions = new TransactionIds()
   #cancelSettle: (() => void) | undefined
   readonly #quiet: LineQuiet
   readonly #copies: AnswerCopies
@@ -174,7 +173,7 @@ export class Connection {
     const { framing, link, clock, name, onBroken } = this.#options
     const leftMs = Math.max(timeoutMs - waitedMs, timeoutMs / 2)
     return new Promise((resolve, reject) => {
-      const key = framing.hasTransactionIds ? this.#takeTransaction() : 0
+      const key = framing.hasTransactionIds ? this.#transactions.next(this.#pending) : 0
       const rtu = this.#port.encode(slot, unit, call, this.#parsed)
       const deadline = clock.monotonic() + leftMs
       const request = rtu.subarray(1, -2)
@@ -329,16 +328,6 @@ export class Connection {
           kind: 'protocol',
         })
   }
-
-  /**
-   * 1 to 65535 in strides: an id comes again only long after whoever could answer it late has, and a device that counts
-   * its ids wrong by a little names no other call in flight.
-   */
-  #takeTransaction(): number {
-    do this.#lastTransaction = (this.#lastTransaction + TRANSACTION_STRIDE) & 0xffff
-    while (this.#lastTransaction === 0 || this.#pending.has(this.#lastTransaction))
-    return this.#lastTransaction
-  }
 }
 
 function waitSignal({ signal, gate }: CallOptions): AbortSignal | undefined {
@@ -348,10 +337,4 @@ function waitSignal({ signal, gate }: CallOptions): AbortSignal | undefined {
 
 function notSent(message: string, cause?: unknown): TransportError {
   return new TransportError(message, { kind: 'not_sent' }, { cause })
-}
-
-/** modbus-serial gives whole bytes of bits; callers get as many as they asked for. */
-function valuesOf(call: ModbusCall, data: ParsedValues): readonly number[] | readonly boolean[] {
-  if (call.fc === 1 || call.fc === 2) return (data as readonly boolean[]).slice(0, call.count)
-  return call.fc === 3 || call.fc === 4 || call.fc === 23 ? data! : []
 }
