@@ -30,7 +30,17 @@ export interface FrameworkTables {
     entry_id: string | null
   }
   routemq_audit: AuditRow
-  routemq_dead_letters: { id: string; failed_us: number; route: string; topic: string; code: string; record: string }
+  routemq_dead_letters: {
+    id: string
+    failed_us: number
+    route: string
+    topic: string
+    code: string
+    record: string
+    /** Who runs it again; nobody else may before this time of the database. */
+    runner: Generated<string | null>
+    run_until_us: Generated<number | null>
+  }
   routemq_parked: {
     id: Generated<number>
     parked_id: string

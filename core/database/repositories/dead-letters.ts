@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto'
+import { type SqlBool, sql } from 'kysely'
 import type { DeadLetter, DeadLetterRecord } from '../../delivery/delivery-store.js'
 import { millisToMicros } from '../values.js'
 import type { RepositoryContext } from './context.js'
+import { databaseMicros } from './database-clock.js'
 import { insertOnce } from './insert-once.js'
 
 export interface DeadLetterPage {
@@ -72,10 +74,67 @@ export class DeadLetterRepository {
     return row === undefined ? undefined : toLetter(row)
   }
 
-  /** False where it was gone already. */
-  async remove(id: string): Promise<boolean> {
-    const result = await this.#context.db.deleteFrom('routemq_dead_letters').where('id', '=', id).executeTakeFirst()
-    return result.numDeletedRows > 0n
+  /**
+   * Claims a letter for one run, against all installations on this database.
+   *
+   * @param termMs milliseconds until it may run again where this runner says nothing more: {@link keep} the claim meanwhile
+   * @returns `busy` where another runner has it; undefined where there is no such letter
+   */
+  async claim(id: string, runner: string, termMs: number): Promise<DeadLetterRecord | 'busy' | undefined> {
+    const { db } = this.#context
+    const claimed = await db
+      .updateTable('routemq_dead_letters')
+      .set({ runner, run_until_us: this.#in(termMs) })
+      .where('id', '=', id)
+      .where(this.#free())
+      .executeTakeFirst()
+    const letter = await this.get(id)
+    return letter !== undefined && claimed.numUpdatedRows === 0n ? 'busy' : letter
+  }
+
+  /** Holds a claim for another term. */
+  async keep(id: string, runner: string, termMs: number): Promise<void> {
+    await this.#context.db
+      .updateTable('routemq_dead_letters')
+      .set({ run_until_us: this.#in(termMs) })
+      .where('id', '=', id)
+      .where('runner', '=', runner)
+      .execute()
+  }
+
+  /** Gives a claim back: the letter may be run again. */
+  async release(id: string, runner: string): Promise<void> {
+    await this.#context.db
+      .updateTable('routemq_dead_letters')
+      .set({ runner: null, run_until_us: null })
+      .where('id', '=', id)
+      .where('runner', '=', runner)
+      .execute()
+  }
+
+  /** Removes one that has run. */
+  async remove(id: string): Promise<void> {
+    await this.#context.db.deleteFrom('routemq_dead_letters').where('id', '=', id).execute()
+  }
+
+  /** Removes one that does not run. `busy` where it does; false where there is no such letter. */
+  async forget(id: string): Promise<boolean | 'busy'> {
+    const { db } = this.#context
+    const removed = await db
+      .deleteFrom('routemq_dead_letters')
+      .where('id', '=', id)
+      .where(this.#free())
+      .executeTakeFirst()
+    if (removed.numDeletedRows > 0n) return true
+    return (await this.get(id)) === undefined ? false : 'busy'
+  }
+
+  #in(termMs: number) {
+    return sql<number>`${databaseMicros(this.#context.dialect)} + ${sql.lit(Math.round(termMs * 1e3))}`
+  }
+
+  #free() {
+    return sql<SqlBool>`(run_until_us is null or run_until_us < ${databaseMicros(this.#context.dialect)})`
   }
 
   async count(): Promise<number> {

@@ -1,9 +1,9 @@
-import { type RawBuilder, type Selectable, sql } from 'kysely'
+import { type Selectable, sql } from 'kysely'
 import type { Clock } from '../../support/clock.js'
-import type { DialectName } from '../dialect.js'
 import type { FrameworkTables } from '../tables.js'
 import { microsToIso } from '../values.js'
 import type { RepositoryContext } from './context.js'
+import { databaseMicros } from './database-clock.js'
 import { insertOnce } from './insert-once.js'
 
 export type Lease =
@@ -165,10 +165,4 @@ export class LeaseRepository {
     this.#watched.set(name, { epoch: found.epoch, renewed: found.renewed_us, since, seen: now })
     return now - since >= term
   }
-}
-
-function databaseMicros(dialect: DialectName): RawBuilder<number> {
-  if (dialect === 'postgres') return sql<number>`(extract(epoch from clock_timestamp()) * 1000000)::bigint`
-  if (dialect === 'mysql') return sql<number>`cast(unix_timestamp(now(6)) * 1000000 as signed)`
-  return sql<number>`cast((julianday('now') - 2440587.5) * 86400000000 as integer)`
 }

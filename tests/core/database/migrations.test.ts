@@ -55,7 +55,7 @@ onEachDatabase((kind) => {
       const { framework, app } = await store.migrationStatus()
       assert.deepEqual(
         framework.map(({ name }) => name),
-        ['0001-initial', '0002-audit-once', '0003-events-once', '0004-parked-body'],
+        ['0001-initial', '0002-audit-once', '0003-events-once', '0004-parked-body', '0006-dead-letter-runs'],
       )
       assert.match(framework[0]!.appliedAt!, /^\d{4}-/)
       assert.deepEqual(app, [])

@@ -217,8 +217,8 @@ onEachDatabase((kind) => {
         [2, 1, 1, 0, 0],
       )
       assert.deepEqual(await store.deadLetters.list({ route: 'other' }), [])
-      assert.equal(await store.deadLetters.remove(ids[0]!), true)
-      assert.equal(await store.deadLetters.remove(ids[0]!), false)
+      assert.equal(await store.deadLetters.forget(ids[0]!), true)
+      assert.equal(await store.deadLetters.forget(ids[0]!), false)
       assert.equal(await store.deadLetters.get(ids[0]!), undefined)
     })
 

@@ -1,78 +1,131 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
-import type { DeadLetterRepository } from '../../../core/database/repositories/dead-letters.js'
-import type { ClaimOutcome, DeadLetterRecord } from '../../../core/delivery/delivery-store.js'
+import { after, before, describe, test } from 'node:test'
+import type { Store } from '../../../core/database/store.js'
+import type { ClaimOutcome, DeadLetter } from '../../../core/delivery/delivery-store.js'
 import { deadLetterService } from '../../../core/kernel/dead-letter-service.js'
+import { type OwnDatabase, onEachDatabase, openStore, ownDatabase } from '../database/databases.js'
 
 const ACTOR = { kind: 'cli', name: 'test' } as const
-const LETTER: DeadLetterRecord = {
-  id: 'a',
+const LETTER: DeadLetter = {
   route: 'r',
   topic: 'plant/valve',
-  payload: Buffer.from('open'),
+  payload: Buffer.from('open').toString('base64'),
   properties: {},
+  deadline: 2_000_000_000_000,
   receivedAt: 0,
   qos: 1,
-  retained: false,
+  retain: false,
   error: { code: 'DEVICE_TIMEOUT', message: 'no answer' },
   attempts: 3,
   failedAt: 1,
-} as unknown as DeadLetterRecord
-
-function setUp() {
-  const kept = new Map([[LETTER.id, LETTER]])
-  const letters = {
-    get: async (id: string) => kept.get(id),
-    remove: async (id: string) => kept.delete(id),
-  } as unknown as DeadLetterRepository
-  const ends: ((outcome: ClaimOutcome) => void)[] = []
-  let began = () => {}
-  const service = deadLetterService(letters, () => {
-    began()
-    return new Promise((resolve) => ends.push(resolve))
-  })
-  /** Begins a retry; resolves when its command runs. */
-  const running = async () => {
-    const runs = new Promise<void>((resolve) => {
-      began = resolve
-    })
-    const ended = service.retry(LETTER.id, { force: false }, ACTOR)
-    await runs
-    return { ended }
-  }
-  return { kept, ends, service, running }
 }
 
-test('a letter runs once at a time: a second retry is refused, and so is forgetting it', async () => {
-  const { kept, ends, service, running } = setUp()
-  const { ended } = await running()
-  await assert.rejects(service.retry('a', { force: true }, ACTOR), { code: 'DEAD_LETTER_BUSY' })
-  await assert.rejects(service.forget('a', ACTOR), { code: 'DEAD_LETTER_BUSY' })
-  assert.equal(ends.length, 1)
-  ends[0]!({ ok: true, value: 1 })
-  await ended
-  assert.equal(kept.size, 0)
-  await assert.rejects(service.retry('a', { force: false }, ACTOR), { code: 'DEAD_LETTER_UNKNOWN' })
-})
+onEachDatabase((kind) => {
+  describe(`two gateways and the dead letters of one database on ${kind}`, () => {
+    let own: OwnDatabase
+    let here: Store
+    let there: Store
+    before(async () => {
+      own = await ownDatabase(kind)
+      here = await openStore(own.config, { instance: 'here' })
+      there = await openStore(own.config, { instance: 'there' })
+    })
+    after(async () => {
+      await here?.close()
+      await there?.close()
+      await own?.drop()
+    })
 
-test('two retries asked for in the same moment are one command', async () => {
-  const { ends, service, running } = setUp()
-  const first = running()
-  await assert.rejects(service.retry('a', { force: false }, ACTOR), { code: 'DEAD_LETTER_BUSY' })
-  const { ended } = await first
-  assert.equal(ends.length, 1)
-  ends[0]!({ ok: true, value: 1 })
-  await ended
-})
+    /** A gateway whose runs end when the test says so. */
+    function gateway(store: Store, termMs?: number) {
+      const ends: ((outcome: ClaimOutcome) => void)[] = []
+      let began = () => {}
+      const rerun = () => {
+        began()
+        return new Promise<ClaimOutcome>((resolve) => ends.push(resolve))
+      }
+      const service = deadLetterService(store.deadLetters, rerun, termMs === undefined ? {} : { termMs })
+      /** Begins a retry; resolves when its command runs. */
+      const running = async (id: string) => {
+        const runs = new Promise<void>((resolve) => {
+          began = resolve
+        })
+        const ended = service.retry(id, { force: false }, ACTOR)
+        await Promise.race([runs, ended])
+        return { ended }
+      }
+      return { ends, service, running }
+    }
 
-test('after one that failed the letter is there and may run again', async () => {
-  const { kept, ends, running } = setUp()
-  const first = await running()
-  ends[0]!({ ok: false, error: { code: 'DEVICE_TIMEOUT', message: 'no answer' } } as ClaimOutcome)
-  await assert.rejects(first.ended, { code: 'DEVICE_TIMEOUT' })
-  assert.equal(kept.size, 1)
-  const second = await running()
-  ends[1]!({ ok: true, value: 1 })
-  await second.ended
-  assert.equal(kept.size, 0)
+    test('a letter runs once at a time, wherever: a second retry is refused, and so is forgetting it', async () => {
+      const id = await here.deadLetters.put(LETTER)
+      const [one, other] = [gateway(here), gateway(there)]
+      const { ended } = await one.running(id)
+      for (const { service } of [one, other]) {
+        await assert.rejects(service.retry(id, { force: true }, ACTOR), { code: 'DEAD_LETTER_BUSY' })
+        await assert.rejects(service.forget(id, ACTOR), { code: 'DEAD_LETTER_BUSY' })
+      }
+      assert.deepEqual([one.ends.length, other.ends.length], [1, 0])
+      one.ends[0]!({ ok: true, value: 1 })
+      await ended
+      assert.equal(await there.deadLetters.count(), 0)
+      await assert.rejects(other.service.retry(id, { force: false }, ACTOR), { code: 'DEAD_LETTER_UNKNOWN' })
+      await assert.rejects(other.service.forget(id, ACTOR), { code: 'DEAD_LETTER_UNKNOWN' })
+    })
+
+    test('of many retries asked for in the same moment one is a command', async () => {
+      const id = await here.deadLetters.put(LETTER)
+      let runs = 0
+      const rerun = async (): Promise<ClaimOutcome> => {
+        runs += 1
+        return { ok: true, value: 1 }
+      }
+      const services = [here, there].map(({ deadLetters }) => deadLetterService(deadLetters, rerun))
+      const asked = Array.from({ length: 20 }, (_, n) => services[n % 2]!.retry(id, { force: false }, ACTOR))
+      const ended = await Promise.allSettled(asked)
+      assert.equal(runs, 1)
+      assert.equal(ended.filter(({ status }) => status === 'fulfilled').length, 1)
+      for (const each of ended) {
+        // One that comes after it has ended finds nothing.
+        if (each.status === 'rejected') assert.match(each.reason.code, /^DEAD_LETTER_(BUSY|UNKNOWN)$/)
+      }
+    })
+
+    test('after one that failed the letter is there, whole, and may run again at once', async () => {
+      const id = await here.deadLetters.put(LETTER)
+      const [one, other] = [gateway(here), gateway(there)]
+      const first = await one.running(id)
+      one.ends[0]!({ ok: false, error: { code: 'DEVICE_TIMEOUT', message: 'no answer' } } as ClaimOutcome)
+      await assert.rejects(first.ended, { code: 'DEVICE_TIMEOUT' })
+      assert.deepEqual(await here.deadLetters.get(id), { ...LETTER, id })
+      const second = await other.running(id)
+      other.ends[0]!({ ok: true, value: 1 })
+      await second.ended
+      assert.equal(await here.deadLetters.count(), 0)
+    })
+
+    test('one that runs long stays claimed; one of a gateway that ended may run again after the term', async () => {
+      const id = await here.deadLetters.put(LETTER)
+      const [one, other] = [gateway(here, 2_000), gateway(there, 2_000)]
+      const { ended } = await one.running(id)
+      const until = performance.now() + 5_000
+      while (performance.now() < until) {
+        await assert.rejects(other.service.retry(id, { force: false }, ACTOR), { code: 'DEAD_LETTER_BUSY' })
+      }
+      one.ends[0]!({ ok: false, error: { code: 'DEVICE_TIMEOUT', message: 'no answer' } } as ClaimOutcome)
+      await assert.rejects(ended)
+      // A gateway that is killed says nothing more of what it claimed.
+      assert.equal(((await here.deadLetters.claim(id, 'killed', 1_000)) as DeadLetter).topic, LETTER.topic)
+      await assert.rejects(other.service.retry(id, { force: false }, ACTOR), { code: 'DEAD_LETTER_BUSY' })
+      for (;;) {
+        const run = await other.running(id).catch((error: { code: string }) => error.code)
+        if (run === 'DEAD_LETTER_BUSY') continue
+        assert.ok(typeof run === 'object')
+        other.ends[0]!({ ok: true, value: 1 })
+        await run.ended
+        break
+      }
+      assert.equal(await here.deadLetters.count(), 0)
+    })
+  })
 })
