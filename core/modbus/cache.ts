@@ -64,6 +64,7 @@ export class ReadCache {
   readonly #onWire = new Set<{ readonly block: ReadBlock; readonly space: string; spoiled: boolean }>()
   #size = 0
   #order = 0
+  #revision = 0
   #hits = 0
   #misses = 0
   #sets = 0
@@ -140,9 +141,9 @@ export class ReadCache {
       .map((entry) => ({ ...reading(entry, entry.block, 'stale'), space: entry.space }))
   }
 
-  /** Counts up with everything that is stored: the same number means that nothing came since. */
+  /** Counts up with everything that comes or goes: the same number means the same entries. */
   get revision(): number {
-    return this.#order
+    return this.#revision
   }
 
   /** Brings back what an earlier process knew; always stale, never over what is known better. */
@@ -180,12 +181,14 @@ export class ReadCache {
       const count = this.#size
       this.#devices.clear()
       this.#size = 0
+      this.#revision += 1
       for (const read of this.#onWire) read.spoiled = true
       return count
     }
     const count = this.#devices.get(deviceId)?.size ?? 0
     this.#devices.delete(deviceId)
     this.#size -= count
+    this.#revision += 1
     for (const read of this.#onWire) if (read.block.device_id === deviceId) read.spoiled = true
     return count
   }
@@ -229,6 +232,7 @@ export class ReadCache {
     const key = placeOf(entry.block)
     if (!entries.delete(key)) this.#size += 1
     entries.set(key, entry)
+    this.#revision += 1
     if (this.#size > this.#maxEntries) this.#evictOldest(entries, device)
   }
 
@@ -244,6 +248,7 @@ export class ReadCache {
     const entries = this.#devices.get(device)
     if (entries?.delete(key) !== true) return
     this.#size -= 1
+    this.#revision += 1
     if (entries.size === 0) this.#devices.delete(device)
   }
 

@@ -44,6 +44,25 @@ test('what was last read is known after a restart, as stale and with its time', 
   await second.known.stop()
 })
 
+test('a value that a write made untrue does not come back with a restart', async (t) => {
+  const file = join(folder(t), 'known.json')
+  const first = life(file, { a: 'bus#1' })
+  await first.known.start()
+  first.cache.open(block('a', 0), 'bus#1').fill([1, 2], 100)
+  await first.known.stop()
+
+  const second = life(file, { a: 'bus#1' })
+  await second.known.start()
+  assert.notEqual(second.cache.lastKnown(block('a', 0)), undefined)
+  second.cache.drop((space) => space === 'bus#1', block('a', 1))
+  await second.known.stop()
+
+  const third = life(file, { a: 'bus#1' })
+  await third.known.start()
+  assert.equal(third.cache.lastKnown(block('a', 0)), undefined)
+  await third.known.stop()
+})
+
 test('it is written now and then, so that a killed process loses little', async (t) => {
   const dir = folder(t)
   const file = join(dir, 'known.json')

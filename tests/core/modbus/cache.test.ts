@@ -94,3 +94,30 @@ test('clearing one device leaves the others and spoils its reads on the wire', (
     ['e:holding:0:1'],
   )
 })
+
+test('the revision counts what comes and what goes', () => {
+  const { cache, block, put } = make(2)
+  const everything = () => true
+  const changes: Record<string, () => void> = {
+    'an entry that comes': () => put(0, [1]),
+    'one that is renewed': () => put(0, [2]),
+    'one that pushes another out': () => [4, 8].forEach((address) => void put(address, [1])),
+    'what a write drops': () => cache.drop(everything, block(8, 1)),
+    'a device that is forgotten': () => cache.clear('d'),
+    'a cache that is emptied': () => {
+      put(0, [1])
+      const before = cache.revision
+      cache.clear()
+      assert.notEqual(cache.revision, before)
+    },
+  }
+  for (const [what, change] of Object.entries(changes)) {
+    const before = cache.revision
+    change()
+    assert.notEqual(cache.revision, before, what)
+  }
+  const before = cache.revision
+  cache.find(block(0, 1))
+  cache.drop(everything, block(0, 1))
+  assert.equal(cache.revision, before, 'looking, and dropping what is not there, change nothing')
+})
