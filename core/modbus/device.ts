@@ -1,43 +1,30 @@
-import { type Clock, sleep } from '../support/clock.js'
+import { sleep } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
-import { Breaker } from './breaker.js'
 import type { Bus, BusAnswer } from './bus/bus.js'
 import { BusError } from './bus/bus-error.js'
 import type { JobClass } from './bus/queue.js'
 import type { ReadCache } from './cache.js'
+import { DeviceHealth, type DeviceHealthContext } from './device-health.js'
 import type { DeviceRecord } from './device-record.js'
 import type { DeviceOptions } from './device-schema.js'
 import { unitOf } from './endpoint.js'
 import type { BlockReading, ReadBlock, RegisterType } from './field.js'
-import type { DeviceState } from './field-event.js'
-import { BUSY, exceptionOf, isUnanswered, quarantinedError, toFieldError, verdictOf } from './field-failure.js'
+import { BUSY, exceptionOf, quarantinedError, toFieldError, verdictOf } from './field-failure.js'
 import type { RequestCounter } from './field-metrics.js'
 import type { Patience } from './patience.js'
 import { LearnedRanges } from './planner/learned-ranges.js'
 import { DevicePoints } from './points.js'
-import { type ProbeBudget, Quarantine } from './quarantine.js'
 import { SharedReads } from './shared-reads.js'
 import type { ModbusCall } from './transport/transport.js'
-import { TrialTime } from './trial-time.js'
 
 const READ_FUNCTION: Readonly<Record<RegisterType, 1 | 2 | 3 | 4>> = { coil: 1, discrete: 2, holding: 3, input: 4 }
 /** First pause after "server busy"; it doubles up to ten times itself. */
 const BUSY_PAUSE_MS = 100
-/** Failures in a row after which a caller's read waits like a trial. */
-const SUSPECT_AFTER = 2
 
-export interface DeviceContext {
+export interface DeviceContext extends DeviceHealthContext {
   readonly bus: Bus
   readonly cache: ReadCache
-  readonly clock: Clock
   readonly counter: RequestCounter
-  readonly breaker: { readonly failures: number; readonly recoveryMs: number }
-  /** Of its bus. */
-  readonly probes: ProbeBudget
-  /** Whether its bus has no other device that could be held up. */
-  readonly isAlone: () => boolean
-  readonly onState: (device: Device, state: DeviceState, before: DeviceState) => void
-  readonly onBreaker: (device: Device, state: 'open' | 'closed') => void
 }
 
 export interface PollTiming {
@@ -49,31 +36,23 @@ export interface PollTiming {
   readonly signal?: AbortSignal | undefined
 }
 
-/** One unit on a bus: its breaker, its quarantine, its reads. Writes go through the writer, over {@link attempt}. */
+/** One unit on a bus and how it is read. Writes go through the writer, over {@link attempt}. */
 export class Device {
   readonly record: DeviceRecord
   readonly options: DeviceOptions
   readonly unit: number
   readonly points: DevicePoints
-  readonly breaker: Breaker
-  readonly quarantine = new Quarantine()
+  readonly health: DeviceHealth
   readonly learned = new LearnedRanges()
   readonly #context: DeviceContext
   readonly #shared: SharedReads
-  readonly #trialTime = new TrialTime()
-  #state: DeviceState = { name: 'unknown' }
-  /** Monotonic milliseconds when a connection last broke under a poll. */
-  #lostAt = Number.NEGATIVE_INFINITY
-  /** Monotonic milliseconds of the last trial of the breaker. */
-  #triedAt = Number.NEGATIVE_INFINITY
-  #isGone = false
 
   constructor(record: DeviceRecord, context: DeviceContext) {
     this.record = record
     this.options = record.options as DeviceOptions
     this.unit = unitOf(record)
     this.points = new DevicePoints(record)
-    this.breaker = new Breaker(context.breaker)
+    this.health = new DeviceHealth(record.device_id, context.bus.id, context)
     this.#context = context
     this.#shared = new SharedReads(record.device_id, context.clock)
   }
@@ -84,10 +63,6 @@ export class Device {
 
   get bus(): Bus {
     return this.#context.bus
-  }
-
-  get state(): DeviceState {
-    return this.#state
   }
 
   /** What the cache calls this unit: two devices may be one unit. */
@@ -136,13 +111,10 @@ export class Device {
     const sent = () => {
       sentAt = this.#context.clock.monotonic()
     }
-    const failed = (error: BusError) => {
-      if (isUnanswered(error)) this.#unanswered(error, sentAt)
-      else if (verdictOf(error) === 'alive') this.alive()
-    }
+    const failed = (error: BusError) => this.health.pollFailed(error, sentAt)
     try {
       const reading = await this.#readOnce(block, call, timing.kind, timing.timeoutMs, timing, sent, failed)
-      this.alive()
+      this.health.alive()
       return reading
     } catch (error) {
       if (isRefused(error)) throw quarantinedError(this.id, this.bus.id)
@@ -170,12 +142,10 @@ export class Device {
     refusal?: () => string | undefined,
   ): Promise<BusAnswer> {
     const { clock, counter, bus, probes } = this.#context
-    const isSuspect = this.#isSuspect
-    const isTrial = this.breaker.state.name !== 'closed'
-    // The outcome of a write that is cut short is not known: only where one knows how long the unit takes.
-    const isBrief = isSuspect && (kind !== 'write' || (isTrial && this.#trialTime.isKnown))
-    const timeoutMs = isBrief ? this.#trialTime.next(this.timeoutMs, this.#longestPollMs) : this.timeoutMs
-    this.#passBreaker(timeoutMs)
+    const { health } = this
+    const { isSuspect, isOnTrial } = health
+    const timeoutMs = health.patienceMs(kind, this.timeoutMs, this.#longestPollMs)
+    health.pass(timeoutMs)
     let sentAt: number | undefined
     try {
       const answer = await bus.submit({
@@ -190,33 +160,24 @@ export class Device {
         signal: patience.signal,
         onSent: () => {
           sentAt = clock.monotonic()
-          if (isSuspect) this.#trialTime.began()
+          if (isSuspect) health.trialBegan()
           onSent?.()
         },
         refusal,
       })
       counter.succeeded(type, answer.roundTripMs)
-      this.#trialTime.answered(answer.roundTripMs)
-      this.alive()
+      health.answered(answer.roundTripMs)
       return answer
     } catch (error) {
       const verdict = error instanceof BusError ? verdictOf(error) : 'nothing'
       counter.failed(type, this.toError(error, call).code)
-      if (verdict === 'alive') this.alive()
-      else if (verdict === 'nothing') this.breaker.abstain(clock.monotonic())
-      else this.#fail()
+      health.failed(verdict)
       throw error
     } finally {
       // What was not waited for to the end cost that much less.
       const now = clock.monotonic()
-      if (isTrial) probes.answered(sentAt ?? now, now)
+      if (isOnTrial) probes.answered(sentAt ?? now, now)
     }
-  }
-
-  /** It seems dead: those who ask for it are not to hold up its neighbours. */
-  get #isSuspect(): boolean {
-    const { state } = this.breaker
-    return this.quarantine.active || state.name !== 'closed' || state.failures >= SUSPECT_AFTER
   }
 
   toError(error: unknown, call: ModbusCall): RouteMQError {
@@ -224,81 +185,9 @@ export class Device {
     return toFieldError(error, { device: id, bus: this.bus.id, unit, call, timeoutMs })
   }
 
-  /** The device answered somebody: whatever held it back is over. */
-  alive(): void {
-    const wasOpen = this.breaker.state.name !== 'closed'
-    this.breaker.succeed()
-    if (wasOpen && !this.#isGone) this.#context.onBreaker(this, 'closed')
-    this.quarantine.alive()
-    this.#set('online')
-  }
-
-  /** The fleet has it no more, or has another in its place: what it still reads is not cached, nor does it change any state. */
-  retire(): void {
-    this.#isGone = true
-  }
-
-  /** The bus of this device went away or came back. */
-  busChanged(up: boolean): void {
-    if (!up) this.#set('bus_down')
-    else if (this.#state.name === 'offline' && this.#state.reason === 'bus_down') this.#set('unknown')
-  }
-
   /** Polls that were queued before the device fell silent cost its bus no time-out each: they are not sent any more. */
   readonly #withheld = (): string | undefined =>
-    this.quarantine.active ? `device ${this.id} is in quarantine` : undefined
-
-  #unanswered(error: BusError, sentAt: number): void {
-    const now = this.#context.clock.monotonic()
-    if (error.failure.kind === 'lost') {
-      // Requests that one broken connection took with it are one failure: its end may be that of the bus.
-      if (sentAt < this.#lostAt) return
-      this.#lostAt = now
-    }
-    this.quarantine.silent(now)
-    // Also where it was in quarantine before: its bus may have been away and back meanwhile.
-    if (this.quarantine.active) this.#set('silent')
-  }
-
-  #set(next: 'unknown' | 'online' | 'silent' | 'bus_down'): void {
-    const now = this.#state.name === 'offline' ? this.#state.reason : this.#state.name
-    if (now === next || this.#isGone) return
-    const before = this.#state
-    this.#state = next === 'unknown' || next === 'online' ? { name: next } : { name: 'offline', reason: next }
-    this.#context.onState(this, this.#state, before)
-  }
-
-  #fail(): void {
-    const before = this.breaker.state
-    this.breaker.fail(this.#context.clock.monotonic())
-    const after = this.breaker.state
-    // A trial that failed opens it again: nothing changed that anybody could see.
-    if (before.name !== 'closed' || after.name !== 'open' || this.#isGone) return
-    this.#context.onBreaker(this, 'open')
-    // A device that nobody polls goes offline with its breaker; what follows from the bus was said for the bus.
-    if (this.#state.name !== 'offline') this.#set('silent')
-  }
-
-  /** A trial is paid for like a probe: silent units cost their bus a bounded share, whoever asks for them. */
-  #passBreaker(timeoutMs: number): void {
-    const { clock, probes, isAlone } = this.#context
-    const now = clock.monotonic()
-    let wait = this.breaker.retryAfter(now)
-    if (wait === 0) {
-      const isClosed = this.breaker.state.name === 'closed'
-      const mayPass = isClosed || isAlone() || probes.claimNow(timeoutMs, this.#triedAt, now)
-      if (mayPass && this.breaker.tryPass(now)) {
-        if (!isClosed) this.#triedAt = now
-        return
-      }
-      wait = Math.max(1_000, probes.waitMs(now))
-    }
-    throw new RouteMQError(
-      'BREAKER_OPEN',
-      `Device ${this.id} failed repeatedly and is left alone for another ${Math.ceil(wait / 1_000)} s`,
-      { details: { device_id: this.id, bus: this.bus.id, retry_after_ms: Math.ceil(wait) } },
-    )
-  }
+    this.health.quarantine.active ? `device ${this.id} is in quarantine` : undefined
 
   #refuseBroadcastRead(block: ReadBlock): void {
     if (!this.broadcast) return
@@ -320,7 +209,7 @@ export class Device {
         const failed = error instanceof BusError && verdictOf(error) === 'failed'
         const again = busy
           ? clock.monotonic() + busyPause < busyUntil
-          : failed && attempt < this.record.max_retries && this.breaker.retryAfter(clock.monotonic()) === 0
+          : failed && attempt < this.record.max_retries && this.health.breaker.retryAfter(clock.monotonic()) === 0
         if (!again || signal?.aborted === true) throw this.toError(error, call)
         await sleep(busy ? busyPause : this.record.retry_delay * 1_000, signal, clock)
         if (busy) busyPause = Math.min(busyPause * 2, BUSY_PAUSE_MS * 10)
@@ -344,7 +233,7 @@ export class Device {
     const sent = () => {
       onSent?.()
       // The same id may be another unit by now.
-      if (!this.#isGone) ticket = cache.open(block, this.space)
+      if (!this.health.isRetired) ticket = cache.open(block, this.space)
     }
     try {
       const answer =

@@ -84,7 +84,7 @@ export class FieldPolling implements PollPort {
   async poll({ block, wanted, dueAt, intervalMs, signal }: PollRead): Promise<BlockReading> {
     const device = this.#fleet.device(block.device_id)
     const timeoutMs = device.pollTimeoutMs(intervalMs)
-    const kind = device.quarantine.active ? 'probe' : 'poll'
+    const kind = device.health.quarantine.active ? 'probe' : 'poll'
     const startedAt = this.#clock.monotonic()
     if (kind === 'probe') this.#claimProbe(device, timeoutMs, intervalMs)
     const { device_id, register_type, address, count } = block
@@ -99,7 +99,7 @@ export class FieldPolling implements PollPort {
       this.#learn(device, block, wanted, error)
       throw error
     } finally {
-      const isBack = kind === 'probe' && !device.quarantine.active
+      const isBack = kind === 'probe' && !device.health.quarantine.active
       if (isBack) this.#fleet.probesOf(device)?.answered(startedAt, this.#clock.monotonic())
     }
   }
@@ -132,7 +132,7 @@ export class FieldPolling implements PollPort {
   }
 
   stateOf(deviceId: string): DeviceState {
-    return this.#fleet.find(deviceId)?.state ?? { name: 'unknown' }
+    return this.#fleet.find(deviceId)?.health.state ?? { name: 'unknown' }
   }
 
   /** Probes of silent units cost their bus a bounded share of its time; who is not due fails without being asked. */

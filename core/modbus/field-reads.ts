@@ -137,7 +137,7 @@ function blockOf(device: Device, point: ResolvedPoint): ReadBlock {
   return { device_id: device.id, register_type: point.register_type, address: point.address, count: point.words }
 }
 
-/** The block of one point out of the reads that brought it: one, or several where the device allows tearing. */
+/** The block of one point out of the reads that brought it, as old as the oldest: several where the device allows tearing. */
 function joined(device: Device, point: ResolvedPoint, parts: readonly BlockReading[]): BlockReading {
   const [first] = parts
   if (parts.length === 1) return first!
@@ -148,7 +148,7 @@ function joined(device: Device, point: ResolvedPoint, parts: readonly BlockReadi
       if (place >= 0 && place < point.words) values[place] = value
     }
   }
-  const timestamp = Math.max(...parts.map((part) => part.timestamp))
+  const timestamp = Math.min(...parts.map((part) => part.timestamp))
   return { ...first!, ...blockOf(device, point), values, timestamp }
 }
 

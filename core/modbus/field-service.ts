@@ -156,17 +156,18 @@ export class FieldService implements FieldPort {
         return { ...base, ...idle, state: 'conflict', reason: known.conflict.message }
       }
       const { device } = known
+      const { state, breaker, quarantine } = device.health
       const holder = this.#fleet.holder(known.bus)
       return {
         ...base,
-        state: holder?.mine === false ? 'standby' : device.state.name,
+        state: holder?.mine === false ? 'standby' : state.name,
         ...(holder?.mine === false
           ? { reason: holder.reason }
-          : device.state.name === 'offline'
-            ? { reason: device.state.reason }
+          : state.name === 'offline'
+            ? { reason: state.reason }
             : {}),
-        breaker: device.breaker.state.name,
-        quarantined: device.quarantine.active,
+        breaker: breaker.state.name,
+        quarantined: quarantine.active,
         write_enabled: this.writes.refusal(device) === undefined,
       }
     })

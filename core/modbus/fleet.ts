@@ -112,7 +112,7 @@ export class Fleet {
     this.#closeLater(line)
     const records = [...line.devices].map((device) => this.#known.get(device)!.record)
     for (const { device_id } of records) {
-      this.find(device_id)?.retire()
+      this.find(device_id)?.health.retire()
       this.#known.delete(device_id)
     }
     for (const record of records) this.#add(record, records)
@@ -195,19 +195,19 @@ export class Fleet {
       breaker,
       probes: line.probes,
       isAlone: () => line.devices.size === 1,
-      onState: (_, state, before) => this.#deviceChanged(id, state, before),
-      onBreaker: (_, state) => this.#breakerChanged(id, state),
+      onState: (state, before) => this.#deviceChanged(id, state, before),
+      onBreaker: (state) => this.#breakerChanged(id, state),
     })
     this.#known.set(id, { record, bus, device })
     line.devices.add(id)
-    if (line.isAway) device.busChanged(false)
+    if (line.isAway) device.health.busChanged(false)
   }
 
   #remove(id: string, forGood: boolean): void {
     const known = this.#known.get(id)
     if (known === undefined) return
     this.#known.delete(id)
-    if ('device' in known) known.device.retire()
+    if ('device' in known) known.device.health.retire()
     const line = this.#lines.get(known.bus)
     line?.devices.delete(id)
     line?.probes.forget(id)
@@ -264,12 +264,12 @@ export class Fleet {
       line.isAway = true
       logger.warn({ bus: id, devices, cause: state.cause }, 'bus is away')
       emit({ type: 'bus', bus: id, state: 'down', cause: state.cause, devices, at: clock.now() })
-      for (const device of devices) this.find(device)?.busChanged(false)
+      for (const device of devices) this.find(device)?.health.busChanged(false)
     } else if (state.name === 'open' && line.isAway) {
       line.isAway = false
       logger.info({ bus: id, devices }, 'bus is back')
       emit({ type: 'bus', bus: id, state: 'up', devices, at: clock.now() })
-      for (const device of devices) this.find(device)?.busChanged(true)
+      for (const device of devices) this.find(device)?.health.busChanged(true)
     } else if (state.name === 'down' && state.failedConnects === 0) {
       logger.debug({ bus: id, cause: state.cause }, 'connection broke')
     }

@@ -139,7 +139,7 @@ async function send(
         if (!step.safe || repeats > device.record.max_retries) return end('unknown', doubt)
         // The first copy may have been carried out: a second one this soon is what the interval forbids.
         if ((device.options.min_interval_ms ?? 0) > pause) return end('unknown', doubt)
-        if (device.breaker.retryAfter(clock.monotonic()) > 0) return end('unknown', doubt)
+        if (device.health.breaker.retryAfter(clock.monotonic()) > 0) return end('unknown', doubt)
       }
       const again = await rest(pause, patience, clock)
       if (!again) return end('not_sent', failed)

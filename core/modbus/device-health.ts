@@ -1,0 +1,173 @@
+import type { Clock } from '../support/clock.js'
+import { RouteMQError } from '../support/errors.js'
+import { Breaker } from './breaker.js'
+import type { BusError } from './bus/bus-error.js'
+import type { JobClass } from './bus/queue.js'
+import type { DeviceState } from './field-event.js'
+import { isUnanswered, type Verdict, verdictOf } from './field-failure.js'
+import { type ProbeBudget, Quarantine } from './quarantine.js'
+import { TrialTime } from './trial-time.js'
+
+/** Failures in a row after which a caller's read waits like a trial. */
+const SUSPECT_AFTER = 2
+
+export interface DeviceHealthContext {
+  readonly clock: Clock
+  readonly breaker: { readonly failures: number; readonly recoveryMs: number }
+  /** Of its bus. */
+  readonly probes: ProbeBudget
+  /** Whether its bus has no other device that could be held up. */
+  readonly isAlone: () => boolean
+  readonly onState: (state: DeviceState, before: DeviceState) => void
+  readonly onBreaker: (state: 'open' | 'closed') => void
+}
+
+/** Whether a device answers, as its requests show: its state, its quarantine for polls and its breaker for callers. */
+export class DeviceHealth {
+  readonly breaker: Breaker
+  readonly quarantine = new Quarantine()
+  readonly #device: string
+  readonly #bus: string
+  readonly #context: DeviceHealthContext
+  readonly #trialTime = new TrialTime()
+  #state: DeviceState = { name: 'unknown' }
+  /** Monotonic milliseconds when a connection last broke under a poll. */
+  #lostAt = Number.NEGATIVE_INFINITY
+  /** Monotonic milliseconds of the last trial of the breaker. */
+  #triedAt = Number.NEGATIVE_INFINITY
+  #isRetired = false
+
+  constructor(device: string, bus: string, context: DeviceHealthContext) {
+    this.#device = device
+    this.#bus = bus
+    this.#context = context
+    this.breaker = new Breaker(context.breaker)
+  }
+
+  get state(): DeviceState {
+    return this.#state
+  }
+
+  /** It seems dead: those who ask for it are not to hold up its neighbours. */
+  get isSuspect(): boolean {
+    const { state } = this.breaker
+    return this.quarantine.active || state.name !== 'closed' || state.failures >= SUSPECT_AFTER
+  }
+
+  /** A caller's request that goes now would be a trial of the breaker. */
+  get isOnTrial(): boolean {
+    return this.breaker.state.name !== 'closed'
+  }
+
+  get isRetired(): boolean {
+    return this.#isRetired
+  }
+
+  /** The fleet has the device no more, or has another in its place: what it still reads changes no state and is not cached. */
+  retire(): void {
+    this.#isRetired = true
+  }
+
+  /** Milliseconds a caller's request may take: `wholeMs`, or less where the device seems dead; a poll may take `pollMs`. */
+  patienceMs(kind: JobClass, wholeMs: number, pollMs: number): number {
+    // The outcome of a write that is cut short is not known: only where one knows how long the unit takes.
+    const isBrief = this.isSuspect && (kind !== 'write' || (this.isOnTrial && this.#trialTime.isKnown))
+    return isBrief ? this.#trialTime.next(wholeMs, pollMs) : wholeMs
+  }
+
+  /**
+   * Lets a caller's request through that may take `timeoutMs`. A trial is paid for like a probe: silent units cost their bus
+   * a bounded share, whoever asks for them. Whoever got through reports back by {@link answered} or {@link failed}.
+   *
+   * @throws RouteMQError BREAKER_OPEN
+   */
+  pass(timeoutMs: number): void {
+    const { clock, probes, isAlone } = this.#context
+    const now = clock.monotonic()
+    let wait = this.breaker.retryAfter(now)
+    if (wait === 0) {
+      const isClosed = this.breaker.state.name === 'closed'
+      const mayPass = isClosed || isAlone() || probes.claimNow(timeoutMs, this.#triedAt, now)
+      if (mayPass && this.breaker.tryPass(now)) {
+        if (!isClosed) this.#triedAt = now
+        return
+      }
+      wait = Math.max(1_000, probes.waitMs(now))
+    }
+    throw new RouteMQError(
+      'BREAKER_OPEN',
+      `Device ${this.#device} failed repeatedly and is left alone for another ${Math.ceil(wait / 1_000)} s`,
+      { details: { device_id: this.#device, bus: this.#bus, retry_after_ms: Math.ceil(wait) } },
+    )
+  }
+
+  /** A request of a caller went to the wire while the device seemed dead. */
+  trialBegan(): void {
+    this.#trialTime.began()
+  }
+
+  /** A request of a caller was answered. */
+  answered(roundTripMs: number): void {
+    this.#trialTime.answered(roundTripMs)
+    this.alive()
+  }
+
+  /** A request of a caller failed. */
+  failed(verdict: Verdict): void {
+    if (verdict === 'alive') this.alive()
+    else if (verdict === 'nothing') this.breaker.abstain(this.#context.clock.monotonic())
+    else this.#fail()
+  }
+
+  /** A poll or probe failed that was sent at `sentAt`, monotonic milliseconds. */
+  pollFailed(error: BusError, sentAt: number): void {
+    if (isUnanswered(error)) this.#unanswered(error, sentAt)
+    else if (verdictOf(error) === 'alive') this.alive()
+  }
+
+  /** The device answered somebody: whatever held it back is over. */
+  alive(): void {
+    const wasOpen = this.breaker.state.name !== 'closed'
+    this.breaker.succeed()
+    if (wasOpen && !this.#isRetired) this.#context.onBreaker('closed')
+    this.quarantine.alive()
+    this.#set('online')
+  }
+
+  /** The bus of this device went away or came back. */
+  busChanged(up: boolean): void {
+    if (!up) this.#set('bus_down')
+    else if (this.#state.name === 'offline' && this.#state.reason === 'bus_down') this.#set('unknown')
+  }
+
+  #unanswered(error: BusError, sentAt: number): void {
+    const now = this.#context.clock.monotonic()
+    if (error.failure.kind === 'lost') {
+      // Requests that one broken connection took with it are one failure: its end may be that of the bus.
+      if (sentAt < this.#lostAt) return
+      this.#lostAt = now
+    }
+    this.quarantine.silent(now)
+    // Also where it was in quarantine before: its bus may have been away and back meanwhile.
+    if (this.quarantine.active) this.#set('silent')
+  }
+
+  #fail(): void {
+    const before = this.breaker.state
+    this.breaker.fail(this.#context.clock.monotonic())
+    const after = this.breaker.state
+    // A trial that failed opens it again: nothing changed that anybody could see.
+    if (before.name !== 'closed' || after.name !== 'open' || this.#isRetired) return
+    this.#context.onBreaker('open')
+    // A device that nobody polls goes offline with its breaker; what follows from the bus was said for the bus.
+    if (this.#state.name !== 'offline') this.#set('silent')
+  }
+
+  #set(next: 'unknown' | 'online' | 'silent' | 'bus_down'): void {
+    const now = this.#state.name === 'offline' ? this.#state.reason : this.#state.name
+    if (now === next || this.#isRetired) return
+    const before = this.#state
+    this.#state = next === 'unknown' || next === 'online' ? { name: next } : { name: 'offline', reason: next }
+    this.#context.onState(this.#state, before)
+  }
+}
