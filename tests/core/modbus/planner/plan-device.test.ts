@@ -74,6 +74,12 @@ test('a point longer than one request is refused whole, or put together again wh
       ['before', 19, 'good'],
     ],
   )
+  let answers = 0
+  torn.plant.faults.choose(() => ({ kind: 'delay', ms: 20 * answers++ }))
+  const [, long] = (await torn.read('after', 'long', 'before')).points
+  const parts = torn.field.cache.entries('unit1').filter(({ address }) => address >= 20 && address < 30)
+  const oldest = Math.min(...parts.map(({ cached_at }) => Date.parse(cached_at)))
+  assert.equal(Math.floor(long!.timestamp * 1_000), oldest, 'as old as its oldest part')
   // One of its requests is refused: no half of a value.
   let asked = 0
   torn.plant.faults.choose(() => {
