@@ -62,15 +62,11 @@ export class PollGroup {
     return this.#targets
   }
 
-  /** Topics the targets may have left retained, by the points they were last planned with: a device may have others since. */
-  retainedTopics(): string[] {
-    return this.#items.flatMap(({ output, readers }) => output.retainedTopics(readers.map(({ point }) => point)))
-  }
-
   /** Topics the targets may leave retained, by the points the device has now. */
   topicsToRetain(): string[] {
-    if (this.#items.some(({ output }) => output.retained)) this.#replan()
-    return this.retainedTopics()
+    if (!this.#items.some(({ output }) => output.retained)) return []
+    this.#replan()
+    return this.#items.flatMap(({ output, readers }) => output.retainedTopics(readers.map(({ point }) => point)))
   }
 
   /** Takes new targets in; what stays as it was keeps the memory of its publish rule. */
@@ -96,11 +92,12 @@ export class PollGroup {
     // Targets may change while the device is read: what an index means is what it meant when the slot began.
     const items = this.#items
     const targets = this.#targets
+    const unplanned = this.#unplanned
     const skipped = this.#reads.filter((read) => read.resumeAt > slot)
     const asked = skipped.length === 0 ? this.#reads : this.#reads.filter((read) => read.resumeAt <= slot)
     const answers = await Promise.all(asked.map((read) => this.#read(read, targets, slot, dueAt)))
     if (signal.aborted) return { results: [], succeeded: 0, failed: 0 }
-    const readings = new Map<number, BlockReading | RouteMQError>(this.#unplanned)
+    const readings = new Map<number, BlockReading | RouteMQError>(unplanned)
     for (const [nth, answer] of answers.entries()) {
       for (const index of asked[nth]!.block.wanted) {
         const before = readings.get(index)
@@ -182,7 +179,9 @@ export class PollGroup {
     this.#unplanned = new Map()
     const targets = this.targets
     for (const item of this.#items) {
-      item.readers = field.points(deviceId, item.output.target).map((point) => new PointReader(point))
+      const points = field.points(deviceId, item.output.target)
+      item.readers = points.map((point) => new PointReader(point))
+      item.output.pointsAre(points)
     }
     try {
       this.#reads = field.plan(deviceId, targets, intervalMs).map(fresh)

@@ -1,3 +1,5 @@
+import { type Decimal, digitsAt, parseDecimal } from '../modbus/codec/decimal.js'
+import type { ResolvedPoint } from '../modbus/codec/point-codec.js'
 import type { PublishMode, TargetRecord } from '../modbus/device-record.js'
 import type { BlockReading, FieldValue, PointReading } from '../modbus/field.js'
 import type { TargetOptions } from '../modbus/target-schema.js'
@@ -34,12 +36,27 @@ export class PublishRule {
   readonly #options: TargetOptions
   #block: { readonly values: readonly (number | boolean)[]; readonly at: number } | undefined
   readonly #points = new Map<string, LastPoint>()
+  readonly #deadband: Decimal
+  /** Points whose values lie a distance apart, also where they are decimal texts. */
+  #numbers: ReadonlySet<string> = new Set()
+  /** Places in the block where a register is judged by itself. */
+  #bare: readonly number[]
 
   constructor(target: TargetRecord, triggers = new TriggerMemory()) {
     this.#target = target
     this.#triggers = triggers
     this.#mode = target.publish
     this.#options = target.options as TargetOptions
+    this.#deadband = parseDecimal(this.#options.deadband ?? 0)!
+    this.#bare = placesOutside(target, [])
+  }
+
+  /** What the points are whose readings come with the block. */
+  pointsAre(points: readonly ResolvedPoint[]): void {
+    this.#numbers = new Set(points.filter(isNumber).map(({ name }) => name))
+    // A bit says nothing about the other bits of its register.
+    const whole = points.filter(({ type }) => type !== 'bit')
+    this.#bare = placesOutside(this.#target, this.#mode === 'deadband' ? whole : [])
   }
 
   /** `now` is monotonic, milliseconds. */
@@ -52,13 +69,16 @@ export class PublishRule {
     }
     const fired = this.#fired(block, points)
     const isTriggered = this.#mode === 'trigger' ? fired !== undefined : undefined
-    const isBlockDue = isTriggered ?? (this.#isOld(this.#block?.at, now) || this.#blockChanged(block.values))
     const due = points.filter((point) => {
       const last = this.#points.get(point.point)
       if (last === undefined) return isTriggered ?? true
       if (last.quality !== point.quality || last.reason !== point.reason) return true
-      return isTriggered ?? (this.#isOld(last.at, now) || this.#pointChanged(last.value, point.value))
+      return isTriggered ?? (this.#isOld(last.at, now) || this.#pointChanged(last.value, point))
     })
+    // Half of a value has no distance that means anything: the points speak for their registers.
+    const isPointDue = this.#mode === 'deadband' && due.length > 0
+    const isBlockDue =
+      isTriggered ?? (isPointDue || this.#isOld(this.#block?.at, now) || this.#blockChanged(block.values))
     if (isBlockDue) this.#block = { values: block.values, at: now }
     for (const point of due) this.#remember(point, now)
     return { block: isBlockDue, points: due, ...(fired !== undefined && { fired }) }
@@ -93,33 +113,45 @@ export class PublishRule {
   #blockChanged(values: readonly (number | boolean)[]): boolean {
     const last = this.#block?.values
     if (last === undefined || last.length !== values.length) return true
-    return values.some((value, i) => this.#differs(last[i]!, value))
+    return this.#bare.some((at) => this.#differs(last[at]!, values[at]!, true))
   }
 
-  #pointChanged(last: FieldValue, value: FieldValue): boolean {
-    return this.#differs(last, value)
+  #pointChanged(last: FieldValue, { point, value }: PointReading): boolean {
+    return this.#differs(last, value, this.#numbers.has(point))
   }
 
-  #differs(last: FieldValue, value: FieldValue): boolean {
+  #differs(last: FieldValue, value: FieldValue, isNumber: boolean): boolean {
     if (last === value) return false
-    if (this.#mode !== 'deadband') return true
-    const distance = distanceBetween(last, value)
-    // What has no distance (texts, booleans, a value that came or went) differs as soon as it is not the same.
-    return distance === undefined || distance > this.#options.deadband!
+    if (this.#mode !== 'deadband' || !isNumber) return true
+    if (Number.isSafeInteger(last) && Number.isSafeInteger(value)) {
+      return Math.abs((last as number) - (value as number)) > this.#options.deadband!
+    }
+    const [from, to] = [decimalOf(last), decimalOf(value)]
+    // What has no distance (booleans, a value that came or went) differs as soon as it is not the same.
+    return from === undefined || to === undefined || isFurther(from, to, this.#deadband)
   }
 }
 
-function distanceBetween(a: FieldValue, b: FieldValue): number | undefined {
-  if (typeof a === 'number' && typeof b === 'number') return Math.abs(a - b)
-  const [x, y] = [integerOf(a), integerOf(b)]
-  if (x === undefined || y === undefined) return undefined
-  return Number(x > y ? x - y : y - x)
+function isNumber({ type, enum: names }: ResolvedPoint): boolean {
+  return type !== 'string' && type !== 'raw' && names === null
 }
 
-/** 64-bit integers are decimal texts where a number could not hold them. */
-function integerOf(value: FieldValue): bigint | undefined {
-  if (typeof value === 'number' && Number.isInteger(value)) return BigInt(value)
-  return typeof value === 'string' && /^-?\d{1,20}$/.test(value) ? BigInt(value) : undefined
+function placesOutside({ address, count }: TargetRecord, points: readonly ResolvedPoint[]): number[] {
+  return Array.from({ length: count }, (_, place) => place).filter(
+    (place) =>
+      !points.some((point) => point.address <= address + place && address + place < point.address + point.words),
+  )
+}
+
+function decimalOf(value: FieldValue): Decimal | undefined {
+  return typeof value === 'number' || typeof value === 'string' ? parseDecimal(value) : undefined
+}
+
+/** Exactly: binary fractions would call 20.3 and 20.2 further apart than 0.1, and 20.2 and 20.1 nearer. */
+function isFurther(a: Decimal, b: Decimal, distance: Decimal): boolean {
+  const places = Math.max(a.places, b.places, distance.places)
+  const apart = digitsAt(a, places) - digitsAt(b, places)
+  return (apart < 0n ? -apart : apart) > digitsAt(distance, places)
 }
 
 /** The value of a field inside a block, by point or by PDU address; null where it has none just now. */

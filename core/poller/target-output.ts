@@ -1,3 +1,4 @@
+import type { ResolvedPoint } from '../modbus/codec/point-codec.js'
 import type { TargetRecord } from '../modbus/device-record.js'
 import type { BlockReading, FieldValue, PointReading } from '../modbus/field.js'
 import type { TargetOptions } from '../modbus/target-schema.js'
@@ -56,6 +57,11 @@ export class TargetOutput {
       // A trigger makes records, each of which counts; all else is a value of which only the newest does.
       newestOnly: target.publish !== 'trigger',
     }
+  }
+
+  /** What the points are whose readings come with the block. */
+  pointsAre(points: readonly ResolvedPoint[]): void {
+    this.#rule.pointsAre(points)
   }
 
   get retained(): boolean {

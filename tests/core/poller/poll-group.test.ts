@@ -61,6 +61,38 @@ test('targets that change while they are read: no value goes under the topic of 
   assert.deepEqual([succeeded, failed], [2, 0])
 })
 
+test('targets that change while they are read: who could not be planned before is not who cannot be now', async () => {
+  let release = () => {}
+  const onWire = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  const group = groupOver(
+    async ({ block }) => {
+      await onWire
+      return answer(block)
+    },
+    (_, wanted) => {
+      if (wanted.some(({ count }) => count > 5)) throw new RouteMQError('ADDRESS_INVALID', 'too long')
+      return wanted.map((block, index) => ({ ...block, wanted: [index] }))
+    },
+  )
+  const [first, second, tooLong] = [target(1, 10), target(2, 20), target(3, 30, 9)]
+  group.update([first, second, tooLong])
+  const cycle = group.cycle(0, 0, signal)
+  group.update([second, tooLong])
+  group.plan()
+  release()
+  const { results, succeeded, failed } = await cycle
+  assert.deepEqual(
+    results.map(({ sample }) => [sample?.target_id, sample?.block.quality, sample?.block.values]),
+    [
+      [3, 'bad', []],
+      [2, 'good', [20]],
+    ],
+  )
+  assert.deepEqual([succeeded, failed], [1, 1])
+})
+
 test('a torn target is good only in a slot in which all its parts came', async () => {
   const refusal = new RouteMQError('MODBUS_ILLEGAL_ADDRESS', 'no', { details: { exception: 2 } })
   let refuses = true

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { resolvePoint } from '../../../core/modbus/codec/point-codec.js'
 import type { PublishMode } from '../../../core/modbus/device-record.js'
 import type { BlockReading, FieldValue, PointReading, Quality } from '../../../core/modbus/field.js'
+import type { PointDefinition } from '../../../core/modbus/point.js'
 import { normalizeTarget } from '../../../core/modbus/target-schema.js'
 import { PublishRule } from '../../../core/poller/publish-rule.js'
 import { TriggerMemory } from '../../../core/poller/trigger-memory.js'
@@ -31,8 +33,10 @@ function published(
   publish: PublishMode,
   options: Record<string, unknown>,
   readings: readonly (FieldValue | PointReading)[],
+  definition: Partial<PointDefinition> = {},
 ) {
   const rule = new PublishRule({ ...place, publish, options })
+  rule.pointsAre([resolvePoint({ name: 'p', address: 0, ...definition })])
   return readings.map((reading, i) => {
     const one = typeof reading === 'object' && reading !== null ? reading : point(reading)
     const number = typeof one.value === 'number' ? one.value : 0
@@ -57,7 +61,57 @@ test('a deadband compares with the last published value, so a slow drift is not 
 
 test('64-bit integers as text have their distance too', () => {
   const far = ['9007199254740993', '9007199254740995', '9007199254740999']
-  assert.deepEqual(published('deadband', { deadband: 5 }, far), [true, false, true])
+  assert.deepEqual(published('deadband', { deadband: 5 }, far, { type: 'uint64' }), [true, false, true])
+})
+
+test('scaled 64-bit values have their distance to the last digit', () => {
+  const far = ['12345678901234567.89', '12345678901234568.38', '12345678901234568.39', '12345678901234568.40']
+  const definition = { type: 'uint64', scale: 0.01 } as const
+  assert.deepEqual(published('deadband', { deadband: 0.5 }, far, definition), [true, false, false, true])
+  assert.deepEqual(published('deadband', { deadband: 5 }, [1, '12345678901234567.89'], definition), [true, true])
+})
+
+test('a distance is the one people see: 0.1 is not more than 0.1', () => {
+  const steps = [20.1, 20.2, 20.3, 20.4]
+  assert.deepEqual(published('deadband', { deadband: 0.1 }, steps, { scale: 0.1 }), [true, false, true, false])
+})
+
+test('texts and names have no distance, whatever they look like', () => {
+  for (const definition of [
+    { type: 'string', length: 2 },
+    { type: 'raw', length: 2 },
+    { enum: { 1001: 1, 1002: 2 } },
+  ] as const) {
+    assert.deepEqual(published('deadband', { deadband: 5 }, ['1001', '1002'], definition), [true, true])
+  }
+})
+
+test('a block is due by its deadband when one of its points is, and by its registers where it has none', () => {
+  const rule = (points: readonly PointDefinition[]) => {
+    const made = new PublishRule({ ...place, publish: 'deadband', options: { deadband: 10 } })
+    made.pointsAre(points.map(resolvePoint))
+    const at = (high: number, low: number) =>
+      made.decide(block(high, low), points.length === 0 ? [] : [point(high * 65_536 + low)], 0).block
+    return at
+  }
+  const energy = rule([{ name: 'p', address: 0, type: 'uint32' }])
+  assert.deepEqual([energy(1, 0), energy(5, 0)], [true, true], '65,536 to 327,680')
+  assert.deepEqual([energy(4, 65_535), energy(5, 10), energy(5, 11)], [false, false, true], 'one less, ten more')
+  const bare = rule([])
+  assert.deepEqual([bare(1, 0), bare(5, 0), bare(1, 11)], [true, false, true])
+  // The second register has no point.
+  const half = new PublishRule({ ...place, publish: 'deadband', options: { deadband: 10 } })
+  half.pointsAre([resolvePoint({ name: 'p', address: 0 })])
+  const values = [
+    [1, 0],
+    [1, 10],
+    [1, 11],
+    [5, 11],
+  ]
+  assert.deepEqual(
+    values.map(([first, second]) => half.decide(block(first!, second!), [point(first!)], 0).block),
+    [true, false, true, false],
+  )
 })
 
 test('at least every so often, on the grid', () => {
