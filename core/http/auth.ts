@@ -95,6 +95,8 @@ function secretOf(credentials: Credentials, allowBasic: boolean): string | undef
   if (typeof key === 'string' && key !== '') return key
   const { authorization } = credentials
   if (authorization === undefined) return undefined
+  // As nearly everyone writes it; everything else by the grammar.
+  if (authorization.startsWith('Bearer ') && !authorization.includes(' ', 7)) return authorization.slice(7)
   const found = /^(\S+) +(\S+) *$/.exec(authorization)
   const scheme = found?.[1]?.toLowerCase()
   if (scheme === 'bearer') return found![2]!

@@ -49,7 +49,8 @@ export async function gateOf({ auth, rateLimit, clock }: GateOptions): Promise<G
 
   return (wanted) =>
     function gate(request, reply, done) {
-      reply.headers(headers).header('x-request-id', request.id)
+      for (const [name, value] of headers) reply.header(name, value)
+      reply.header('x-request-id', request.id)
       let later: Promise<void> | undefined
       try {
         later = admit(auth(), wanted, request, reply)

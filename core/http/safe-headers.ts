@@ -28,11 +28,11 @@ const OPTIONS = {
  * The headers of every answer, as @fastify/helmet sets them. It is asked once: they are the same for all answers, and
  * building them anew before each costs as much as a cached read (benchmarks/cases/http.ts).
  */
-export async function safeHeaders(): Promise<Readonly<Record<string, string>>> {
+export async function safeHeaders(): Promise<readonly (readonly [name: string, value: string])[]> {
   const probe = Fastify()
   await probe.register(helmet, OPTIONS)
   probe.get('/', async (_request, reply) => reply.raw.getHeaders())
   const headers = (await probe.inject('/')).json<Record<string, string>>()
   await probe.close()
-  return headers
+  return Object.entries(headers)
 }

@@ -97,13 +97,13 @@ export function deviceRoutes(app: SidecarApp, { services }: RouteContext): void 
         response: answers({ 200: registersSchema }, FIELD_PROBLEMS),
       },
     },
-    async (request, reply) => {
+    (request, reply) => {
       const { address, count, register_type, source, allow_stale } = request.query
       const { device_id } = request.params
       // A cached read is answered at once and needs nothing to end it early.
       const signal = source === 'live' ? signalOf(reply) : undefined
       const read = { op: 'read', device_id, register_type, address, count, source, allow_stale } satisfies FieldRequest
-      return registersView(await services.field.request(read, signal))
+      return services.field.request(read, signal).then(registersView)
     },
   )
 
