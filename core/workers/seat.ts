@@ -1,22 +1,19 @@
-import { type ChildProcess, fork } from 'node:child_process'
 import type { ClaimOutcome, StoredMessage } from '../delivery/delivery-store.js'
 import type { DrainOutcome } from '../mqtt/drain-session.js'
 import { Backoff } from '../support/backoff.js'
 import { fromErrorShape } from '../support/errors.js'
 import { Awaited } from './awaited.js'
-import { type ToGateway, type ToWorker, type WorkerRole, type WorkerStats, workerName } from './protocol.js'
+import { type WorkerRole, type WorkerStats, workerName } from './protocol.js'
 import type { Credentials, SeatOptions, SeatSurroundings } from './seat-options.js'
 import type { HeldSession } from './session-book.js'
 import { VitalSigns } from './vital-signs.js'
 import { WorkerCalls } from './worker-calls.js'
-import { outputFor, readLines } from './worker-lines.js'
+import { WorkerProcess } from './worker-process.js'
 import type { WorkerReport, WorkerState } from './worker-report.js'
 
 /** A slot that is down for so long has its session drained by another. */
 const LOST_AFTER_MS = 5_000
 const BOOT_LIMIT_MS = 60_000
-/** One thread of V8 beside the handlers: each of the usual four keeps memory of its own, 9 MB of a worker in all. */
-const LEAN = '--v8-pool-size=1'
 /** What a worker over its memory limit is given to finish what it has. */
 const REPLACE_LIMIT_MS = 10_000
 
@@ -40,8 +37,7 @@ export class Seat {
   #nextRun = 1
   #closed = false
   #state: WorkerState = { name: 'stopped' }
-  #child: ChildProcess | undefined
-  #exited: Promise<void> = Promise.resolve()
+  #child: WorkerProcess | undefined
   #stats: WorkerStats | undefined
   #restarts = 0
   /** The process that is here now has run messages. */
@@ -123,116 +119,95 @@ export class Seat {
    */
   start(connectLimitMs?: number): Promise<void> {
     if (this.#closed) return Promise.resolve()
-    const { clock, logger, onLine, entry, execArgv, args, assignment, memoryLimitMb } = this.#options
-    const { bootLimitMs = BOOT_LIMIT_MS } = this.#options
+    const { clock, logger, assignment, bootLimitMs = BOOT_LIMIT_MS } = this.#options
     this.#become({ name: 'starting', since: clock.monotonic() })
-    const heapFlag = memoryLimitMb === undefined ? [] : [`--max-old-space-size=${memoryLimitMb}`]
-    const child = fork(entry, [...args, this.name], {
-      // What this process was told itself counts more.
-      execArgv: [LEAN, ...execArgv, ...heapFlag],
-      // Structured clone keeps Buffers and BigInts; stdout and stderr are the gateway's: one log stream.
-      serialization: 'advanced',
-      stdio: ['ignore', ...outputFor(onLine), 'ipc'],
-      // Signals from a terminal reach the whole group; the gateway alone decides when a worker stops.
-      env: { ...process.env, ROUTEMQ_WORKER: this.name },
-    })
-    this.#child = child
-    if (onLine !== undefined) readLines(this.name, child, onLine)
     this.#ran = false
-    const calls = new WorkerCalls(
-      () => this.#options.services(this.name),
-      (answer) => this.#send(child, answer),
-    )
-    this.#calls = calls
-    const signs = this.#signsOf(child)
-    this.#signs = signs
     return new Promise((resolve) => {
       let failure = 'it exited before it was ready'
-      const limitBoot = () =>
-        clock.after(bootLimitMs, () => {
-          failure = `it did not load within ${bootLimitMs / 1000} s`
-          child.kill('SIGKILL')
-        })
-      let bootLimit = limitBoot()
+      let bootLimit = () => {}
       let connectLimit = () => {}
-      child.on('message', (message: ToGateway) => {
-        signs.heard()
-        switch (message.type) {
-          case 'alive':
-            return
-          case 'online':
-            // The assignment may wait for migrations: that is not the time this process takes.
-            bootLimit()
-            this.#dealtOver = this.#surroundings.slots()
-            return void assignment(this.role, this.#dealtOver).then((ready) => {
-              if (this.#child !== child) return
-              bootLimit = limitBoot()
-              this.#send(child, { type: 'assign', assignment: ready })
-            })
-          case 'loaded':
-            bootLimit()
-            this.#connecting = true
-            if (connectLimitMs !== undefined) connectLimit = clock.after(connectLimitMs, resolve)
-            signs.watch()
-            return void this.#surroundings.sessionsReturned().then(() => this.#send(child, { type: 'connect' }))
-          case 'ready':
-            connectLimit()
-            this.#bootBackoff.reset()
-            this.#clientIds = message.sessions.map(({ clientId }) => clientId)
-            this.#downSince = undefined
-            this.#serving = true
-            this.#options.book.hold(message.sessions)
-            this.#become({ name: 'ready', since: clock.monotonic(), sessions: message.sessions })
-            logger.info({ worker: this.name, pid: child.pid }, 'worker ready')
-            return resolve()
-          case 'failed': {
-            failure = `${message.error.code}: ${message.error.message}`
-            if (message.error.code === 'CLIENT_ID_IN_USE') this.#options.onFatal(fromErrorShape(message.error))
-            return
+      const child: WorkerProcess = new WorkerProcess(this.name, this.#options, {
+        onMessage: (message) => {
+          signs.heard()
+          switch (message.type) {
+            case 'alive':
+              return
+            case 'online':
+              // The assignment may wait for migrations: that is not the time this process takes.
+              bootLimit()
+              this.#dealtOver = this.#surroundings.slots()
+              return void assignment(this.role, this.#dealtOver).then((ready) => {
+                if (this.#child !== child) return
+                bootLimit = limitBoot()
+                child.send({ type: 'assign', assignment: ready })
+              })
+            case 'loaded':
+              bootLimit()
+              this.#connecting = true
+              if (connectLimitMs !== undefined) connectLimit = clock.after(connectLimitMs, resolve)
+              signs.watch()
+              return void this.#surroundings.sessionsReturned().then(() => child.send({ type: 'connect' }))
+            case 'ready':
+              connectLimit()
+              this.#bootBackoff.reset()
+              this.#clientIds = message.sessions.map(({ clientId }) => clientId)
+              this.#downSince = undefined
+              this.#serving = true
+              this.#options.book.hold(message.sessions)
+              this.#become({ name: 'ready', since: clock.monotonic(), sessions: message.sessions })
+              logger.info({ worker: this.name, pid: child.pid }, 'worker ready')
+              return resolve()
+            case 'failed': {
+              failure = `${message.error.code}: ${message.error.message}`
+              if (message.error.code === 'CLIENT_ID_IN_USE') this.#options.onFatal(fromErrorShape(message.error))
+              return
+            }
+            case 'call':
+              if (message.method === 'watch.begin') this.#ran = true
+              return void calls.serve(message)
+            case 'cancel':
+              return calls.cancel(message.id)
+            case 'stats':
+              this.#stats = message.stats
+              this.#options.book.aged(message.stats.ages)
+              return signs.weighed(message.stats.memoryMb)
+            case 'serving':
+              this.#serving = message.serving
+              return this.#options.onChange?.()
+            case 'left':
+              return this.#options.book.ended(message.clientIds)
+            case 'adopted':
+              return this.#adoptions.answer(message.clientId, message.outcome)
+            case 'ran':
+              return this.#runs.answer(message.id, message.outcome)
+            default:
+              message satisfies never
           }
-          case 'call':
-            if (message.method === 'watch.begin') this.#ran = true
-            return void calls.serve(message)
-          case 'cancel':
-            return calls.cancel(message.id)
-          case 'stats':
-            this.#stats = message.stats
-            this.#options.book.aged(message.stats.ages)
-            return signs.weighed(message.stats.memoryMb)
-          case 'serving':
-            this.#serving = message.serving
-            return this.#options.onChange?.()
-          case 'left':
-            return this.#options.book.ended(message.clientIds)
-          case 'adopted':
-            return this.#adoptions.answer(message.clientId, message.outcome)
-          case 'ran':
-            return this.#runs.answer(message.id, message.outcome)
-          default:
-            message satisfies never
-        }
-      })
-      child.on('error', (error) => {
-        failure = error.message
-      })
-      this.#exited = new Promise((exited) => {
-        // Not `exit`: what the process said before its end may still be on the way then, and would be served after its loss.
-        child.once('close', (code, signal) => {
+        },
+        onError: (error) => {
+          failure = error.message
+        },
+        onEnd: (code, signal) => {
           bootLimit()
           connectLimit()
           this.#onExit(child, failure, code, signal)
-          exited()
-          resolve()
-        })
-        // A process that could not be spawned raises `error` and may raise nothing else.
-        child.once('error', () => {
-          if (child.pid !== undefined) return
-          bootLimit()
-          this.#onExit(child, failure, null, null)
-          exited()
-          resolve()
-        })
+        },
       })
+      this.#child = child
+      const calls = new WorkerCalls(
+        () => this.#options.services(this.name),
+        (answer) => child.send(answer),
+      )
+      this.#calls = calls
+      const signs = this.#signsOf(child)
+      this.#signs = signs
+      const limitBoot = () =>
+        clock.after(bootLimitMs, () => {
+          failure = `it did not load within ${bootLimitMs / 1000} s`
+          child.kill()
+        })
+      bootLimit = limitBoot()
+      void child.gone.then(resolve)
     })
   }
 
@@ -240,22 +215,22 @@ export class Seat {
   adopt(session: HeldSession): Promise<DrainOutcome> {
     const child = this.#child
     if (child === undefined) return Promise.resolve(this.#adoptions.lost)
-    return this.#adoptions.for(session.clientId, () => this.#send(child, { type: 'adopt', session }))
+    return this.#adoptions.for(session.clientId, () => child.send({ type: 'adopt', session }))
   }
 
   /** Ends an adoption because the owner is back. */
   letGo(clientId: string): void {
-    if (this.#child !== undefined) this.#send(this.#child, { type: 'let_go', clientId })
+    this.#child?.send({ type: 'let_go', clientId })
   }
 
   /** For its next connections to the broker. */
   useCredentials({ username, password }: Credentials): void {
-    if (this.#child !== undefined) this.#send(this.#child, { type: 'credentials', username, password })
+    this.#child?.send({ type: 'credentials', username, password })
   }
 
   /** Finishes parked messages that nobody else does. */
   takeOver(): void {
-    if (this.#child !== undefined) this.#send(this.#child, { type: 'take_over' })
+    this.#child?.send({ type: 'take_over' })
   }
 
   /** Runs one kept message in this worker. */
@@ -263,7 +238,7 @@ export class Seat {
     const child = this.#child
     if (child === undefined) return Promise.resolve(this.#runs.lost)
     const id = this.#nextRun++
-    return this.#runs.for(id, () => this.#send(child, { type: 'run', id, message, force }))
+    return this.#runs.for(id, () => child.send({ type: 'run', id, message, force }))
   }
 
   /** Stops for good: a restart that is under way does not start again. */
@@ -278,18 +253,18 @@ export class Seat {
     const child = this.#child
     this.#become({ name: 'stopping', since: this.#options.clock.monotonic() })
     if (child !== undefined) {
-      this.#send(child, { type: 'stop', how, deadlineMs })
+      child.send({ type: 'stop', how, deadlineMs })
       const insist = this.#options.clock.after(deadlineMs + 1_000, () => {
         this.#options.logger.warn({ worker: this.name, pid: child.pid }, 'worker did not stop in time, killing it')
-        child.kill('SIGKILL')
+        child.kill()
       })
-      await this.#exited
+      await child.gone
       insist()
     }
     this.#become({ name: 'stopped' })
   }
 
-  #onExit(child: ChildProcess, failure: string, code: number | null, signal: NodeJS.Signals | null): void {
+  #onExit(child: WorkerProcess, failure: string, code: number | null, signal: NodeJS.Signals | null): void {
     if (this.#child !== child) return
     this.#child = undefined
     this.#connecting = false
@@ -320,15 +295,7 @@ export class Seat {
     })
   }
 
-  #send(child: ChildProcess, message: ToWorker): void {
-    if (!child.connected) return
-    child.send(message, (error) => {
-      if (error !== null)
-        this.#options.logger.debug({ worker: this.name, error: error.message }, 'worker is not listening')
-    })
-  }
-
-  #signsOf(child: ChildProcess): VitalSigns {
+  #signsOf(child: WorkerProcess): VitalSigns {
     const { clock, stallMs, memoryLimitMb, logger } = this.#options
     return new VitalSigns({
       stallMs,
@@ -336,7 +303,7 @@ export class Seat {
       clock,
       onStall: () => {
         logger.error({ worker: this.name, pid: child.pid, silent_ms: stallMs }, 'worker does not turn, killing it')
-        child.kill('SIGKILL')
+        child.kill()
       },
       onOutgrown: (memoryMb) => this.#replaceOutgrown(memoryMb),
     })
