@@ -55,7 +55,7 @@ onEachDatabase((kind) => {
       const { framework, app } = await store.migrationStatus()
       assert.deepEqual(
         framework.map(({ name }) => name),
-        ['0001-initial', '0002-audit-once', '0003-events-once', '0004-parked-body', '0006-dead-letter-runs'],
+        FRAMEWORK_MIGRATIONS.map(({ name }) => name),
       )
       assert.match(framework[0]!.appliedAt!, /^\d{4}-/)
       assert.deepEqual(app, [])
@@ -151,7 +151,7 @@ onEachDatabase((kind) => {
         assert.deepEqual((await raw.migrate()).framework, [])
         // A statement that fails for the first time is no finished one.
         await sql`delete from routemq_migrations where name = ${last}`.execute(raw.kysely)
-        await assert.rejects(raw.migrate(), { code: 'ER_DUP_FIELDNAME' })
+        await assert.rejects(raw.migrate(), { code: 'ER_DUP_KEYNAME' })
         await raw.close()
       } finally {
         await other.drop()

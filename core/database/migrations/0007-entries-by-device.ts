@@ -1,0 +1,22 @@
+import type { Kysely } from 'kysely'
+import type { Migration } from './migration.js'
+
+/** What a device did is asked newest first, within times: without these every entry of all devices is looked at. */
+export const auditByDevice = byDevice('0007-audit-by-device', 'routemq_audit')
+export const eventsByDevice = byDevice('0008-events-by-device', 'routemq_events')
+
+function byDevice(name: string, table: string): Migration {
+  const index = `${table}_device`
+  return {
+    name,
+    creates: [],
+    async up(db: Kysely<unknown>) {
+      // Pages are in the order of ids; the time is looked at in the index.
+      await db.schema.createIndex(index).on(table).columns(['device_id', 'id', 'time_us']).execute()
+    },
+    async down(db: Kysely<unknown>, types) {
+      const dropped = db.schema.dropIndex(index)
+      await (types.name === 'mysql' ? dropped.on(table) : dropped).execute()
+    },
+  }
+}
