@@ -4,6 +4,7 @@ import type { PollPort } from '../modbus/field-polling.js'
 import type { PlannedBlock } from '../modbus/planner/plan-device.js'
 import { badReading, PointReader } from '../modbus/points.js'
 import { RouteMQError, toErrorShape } from '../support/errors.js'
+import type { FieldChanges } from './field-changes.js'
 import { TargetOutput, type TargetResult } from './target-output.js'
 import type { TriggerMemory } from './trigger-memory.js'
 
@@ -14,6 +15,7 @@ export interface GroupOptions {
   readonly field: PollPort
   /** Of all groups: a target may move from one to another. */
   readonly triggers?: TriggerMemory
+  readonly changes?: FieldChanges
   /** Wall clock milliseconds. */
   readonly now: () => number
 }
@@ -77,8 +79,9 @@ export class PollGroup {
   update(targets: readonly TargetRecord[]): void {
     const known = new Map(this.#items.map((item) => [ruleKey(item.output.target), item]))
     this.#items = targets.map((target) => {
-      const { topicPrefix, triggers } = this.#options
-      return known.get(ruleKey(target)) ?? { output: new TargetOutput(target, topicPrefix, triggers), readers: [] }
+      const { topicPrefix, triggers, changes } = this.#options
+      const output = () => new TargetOutput(target, topicPrefix, triggers, changes)
+      return known.get(ruleKey(target)) ?? { output: output(), readers: [] }
     })
     this.#targets = targets
     this.#version = Number.NaN

@@ -8,7 +8,7 @@ import { RouteMQError } from '../support/errors.js'
 import { Alarms } from './alarms.js'
 import { Availability } from './availability.js'
 import { type BusLoad, busLoad, refuseOverload, refuseUnanswerable } from './bus-load.js'
-import type { FieldChange } from './field-changes.js'
+import { type FieldChange, FieldChanges } from './field-changes.js'
 import { Grid } from './grid.js'
 import { PollGroup } from './poll-group.js'
 import { PollCounter, type PollingMetrics } from './poll-metrics.js'
@@ -85,6 +85,7 @@ export class Poller {
   readonly #entries = new Map<string, Entry>()
   readonly #phases = new Map<string, number>()
   #isStopping = false
+  readonly #changes = new FieldChanges()
   #unsubscribe = () => {}
   /** Cuts off what is still being read. */
   readonly #stopped = new AbortController()
@@ -164,6 +165,7 @@ export class Poller {
     // The field has the new devices already, so only the groups know what points there were.
     const before = [...this.#entries.values()].flatMap(({ group }) => group.retainedTopics())
     for (const [key, entry] of this.#entries) if (!wanted.has(key)) this.#drop(key, entry)
+    this.#changes.keep(targets)
     for (const [key, group] of wanted) this.#place(key, group)
     const after = new Set([...this.#entries.values()].flatMap(({ group }) => group.topicsToRetain()))
     for (const topic of before) {
@@ -255,6 +257,7 @@ export class Poller {
       group,
       grid: undefined,
       lastSlot: null,
+      changes: this.#changes,
       isDropped: false,
     }
     this.#entries.set(key, entry)
@@ -302,10 +305,15 @@ export class Poller {
       if (!this.#isToPoll(entry)) return
       const { results, succeeded, failed } = await entry.group.cycle(slot, dueAt, this.#stopped.signal)
       // What was read for a group that is gone must not come back after its retained topics were cleared.
-      if (this.#isOver(entry)) return
+      const changes = results.flatMap((result) => result.changes)
+      if (this.#isOver(entry)) return this.#changes.undo(changes)
       const fired = results.flatMap((result) => result.fired ?? [])
       const onDurable = fired.length === 0 ? undefined : await this.#triggers.begin(fired)
-      if (this.#isOver(entry)) return this.#triggers.undo(fired)
+      if (this.#isOver(entry)) {
+        // Whoever reads these targets next makes the records and tells the changes.
+        this.#triggers.undo(fired)
+        return this.#changes.undo(changes)
+      }
       await this.#handOver(results, onDurable)
       const durationMs = this.#clock.monotonic() - startedAt
       this.#counter.cycle({ succeeded, failed, durationMs, now: this.#clock.now() })

@@ -22,7 +22,7 @@ interface LastPoint {
   readonly at: number
 }
 
-type Watched = NonNullable<TargetOptions['trigger']>
+export type Watched = NonNullable<TargetOptions['trigger']>
 
 /**
  * Decides what of a target's readings is published: every reading, what changed, what left its deadband around the last

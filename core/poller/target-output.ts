@@ -41,12 +41,12 @@ export class TargetOutput {
   /** Why the last reading of a block without points failed; undefined where it did not. */
   #failedFor: string | undefined
 
-  constructor(target: TargetRecord, topicPrefix: string, triggers?: TriggerMemory) {
+  constructor(target: TargetRecord, topicPrefix: string, triggers?: TriggerMemory, changes = new FieldChanges()) {
     const options = target.options as TargetOptions
     const { device_id, register_type, address, count } = target
     this.target = target
     this.#rule = new PublishRule(target, triggers)
-    this.#changes = new FieldChanges(target)
+    this.#changes = changes
     this.#deviceTopic = `${topicPrefix}/${device_id}`
     this.#blockTopic = `${this.#deviceTopic}/${register_type}/${address}`
     this.#blockHead = JSON.stringify({ device_id, register_type, address, count }).slice(0, -1)
@@ -70,7 +70,7 @@ export class TargetOutput {
 
   good(block: BlockReading, points: readonly PointReading[], slot: number, now: number): TargetResult {
     const decision = this.#rule.decide(block, points, now)
-    const changes = this.#changes.check(block, points)
+    const changes = this.#changes.check(this.target, block, points)
     const messages: Outgoing[] = []
     if (decision.block && this.#form !== 'points') messages.push(this.#blockMessage(block))
     if (this.#form !== 'block') for (const point of decision.points) messages.push(this.#pointMessage(point))
