@@ -2,7 +2,7 @@ import { initial } from './0001-initial.js'
 import { auditOnce, eventsOnce } from './0002-entries-once.js'
 import { parkedBody } from './0004-parked-body.js'
 import { deadLetterRuns } from './0006-dead-letter-runs.js'
-import { auditByDevice, eventsByDevice } from './0007-entries-by-device.js'
+import { auditByDevice, eventsByDevice } from './0010-entries-by-device.js'
 import type { Migration } from './migration.js'
 
 /** In the order of running. Imported one by one, so that the compiled package needs no folder listing. */

@@ -2,8 +2,8 @@ import type { Kysely } from 'kysely'
 import type { Migration } from './migration.js'
 
 /** What a device did is asked newest first, within times: without these every entry of all devices is looked at. */
-export const auditByDevice = byDevice('0007-audit-by-device', 'routemq_audit')
-export const eventsByDevice = byDevice('0008-events-by-device', 'routemq_events')
+export const auditByDevice = byDevice('0010-audit-by-device', 'routemq_audit')
+export const eventsByDevice = byDevice('0011-events-by-device', 'routemq_events')
 
 function byDevice(name: string, table: string): Migration {
   const index = `${table}_device`
