@@ -106,6 +106,18 @@ test('with keys every path but /live and /ready asks for one, known paths and un
   )
 })
 
+test('a bearer credential is one word, however its scheme is written', async (context) => {
+  const sidecar = await start(context, { config: { apiKeys: ['one'] } })
+  const status = async (authorization: string) =>
+    (await sidecar.get('/api/devices', { headers: { authorization } })).status
+  for (const right of ['Bearer one', 'Bearer   one', 'bearer one', 'BEARER  one']) {
+    assert.equal(await status(right), 200, right)
+  }
+  for (const wrong of ['Bearer', 'Bearer ', 'Bearer one two', 'Bearer one\tone', 'Bearer\tone', 'one', 'Digest one']) {
+    assert.equal(await status(wrong), 401, wrong)
+  }
+})
+
 test('a browser may open the documentation with the key as password, and only that', async (context) => {
   const sidecar = await start(context, { config: { apiKeys: ['first-key'] } })
   const basic = { headers: { authorization: `Basic ${Buffer.from('me:first-key').toString('base64')}` } }
