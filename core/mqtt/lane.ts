@@ -9,9 +9,10 @@ import { BrokerLink, type LinkState } from './broker-link.js'
 import type { Connection } from './connection.js'
 import { endSessionOf311 } from './end-session.js'
 import type { WindowLimits } from './intake.js'
+import { LaneFilters } from './lane-filters.js'
 import type { InboundMessage } from './message.js'
 import { SessionDrain } from './session-drain.js'
-import { needIdentifiers, type Refusal, refusedError, subscribeAll } from './subscribing.js'
+import { type Refusal, refusedError } from './subscribing.js'
 import { Waiters } from './waiters.js'
 
 export type LaneState =
@@ -58,7 +59,6 @@ export function laneTopic(clientId: string): string {
 
 /** A mark behind messages that are being handled would take the place of one. */
 const ROOM_FOR_MARKS = 8
-const REFUSED_RETRY_MS = 30_000
 /** Of the time to leave, what is kept for handlers that run when the rest is over: a quarter, and at most this. */
 const LAST_HANDLERS_MS = 2_000
 
@@ -73,17 +73,15 @@ export class Lane {
   readonly #arrivals: Arrivals
   readonly #draining: SessionDrain
   readonly #ownTopic: string
-  readonly #identify: boolean
+  readonly #filters: LaneFilters
   #state: LaneState = { name: 'idle' }
   #lostAt: number | undefined
-  #granted = false
   /** The broker has answered to all that this connection began with. */
   #isSetUp = false
   /** Set while leaving: a reconnect must not subscribe again. */
   #leaving = false
   #starting: Promise<void> | undefined
   #stopping: Promise<void> | undefined
-  #cancelRetry = () => {}
   readonly #waiters: Waiters
   #connections = 0
 
@@ -95,7 +93,17 @@ export class Lane {
       this.#lostAt = this.#clock.monotonic() - Math.max(0, this.#clock.now() - options.lastHeldAt)
     }
     this.#ownTopic = laneTopic(options.clientId)
-    this.#identify = needIdentifiers(options.subscriptions)
+    this.#filters = new LaneFilters({
+      name: options.name,
+      ownTopic: this.#ownTopic,
+      subscriptions: options.subscriptions,
+      retired: options.retired ?? [],
+      logger: options.logger,
+      clock: this.#clock,
+      isCurrent: (connection) => this.#link.connection === connection,
+      onRefused: (refusals) => this.#enter({ name: 'refused', refusals }),
+      onGranted: () => this.#enter(this.#link.state),
+    })
     this.#arrivals = new Arrivals({
       ownTopic: this.#ownTopic,
       maxPacketBytes: options.config.maxPacketBytes,
@@ -231,13 +239,13 @@ export class Lane {
     this.#link.start()
     const settled = await this.#waiters.until(
       () =>
-        this.#granted ||
+        this.#filters.granted ||
         this.#finished ||
         this.#state.name === 'refused' ||
         (!keepTrying && this.#state.name === 'waiting' && refusedCredentials(this.#state.error)),
       limitMs,
     )
-    if (this.#granted) return
+    if (this.#filters.granted) return
     const state = this.#state
     if (!keepTrying || state.name === 'refused') await this.stop()
     if (state.name === 'failed') throw state.error
@@ -282,26 +290,15 @@ export class Lane {
 
   async #up(connection: Connection): Promise<void> {
     this.#connections += 1
-    const own: PlannedSubscription = {
-      id: 0,
-      filter: this.#ownTopic,
-      qos: 1,
-      shared: false,
-      lane: this.#options.name,
-      slots: 'solo',
-      routes: [],
-    }
     // After every CONNACK: a broker may answer "session present" and yet have forgotten (mosquitto 2.0.11 does for $share).
-    const wanted = this.#leaving ? [] : this.#options.subscriptions
-    const [[ownRefusal], refusals] = await Promise.all([
-      subscribeAll(connection, [own], false),
-      subscribeAll(connection, wanted, this.#identify),
+    const [ownRefusal, refusals] = await Promise.all([
+      this.#filters.askForOwn(connection),
+      this.#leaving ? [] : this.#filters.ask(connection),
     ])
     if (connection.isClosed) throw new Error('the connection was lost while subscribing')
     this.#isSetUp = true
     // After the new filters are granted, so that a message that matches both is never without one.
-    const retired = this.#leaving ? [] : (this.#options.retired ?? []).map(({ filter }) => filter)
-    if (retired.length > 0) connection.client.unsubscribe(retired)
+    if (!this.#leaving) this.#filters.dropRetired(connection)
     if (ownRefusal === undefined) this.#arrivals.freshness.usable()
     else {
       this.#options.logger.warn(
@@ -309,33 +306,12 @@ export class Lane {
         'the broker refuses the own topic of a lane: the age of queued messages stays unknown, and sessions cannot be drained',
       )
     }
-    this.#judge(refusals, connection)
-  }
-
-  #judge(refusals: readonly Refusal[], connection: Connection): void {
-    this.#granted = refusals.length === 0
-    if (this.#granted) return
-    this.#enter({ name: 'refused', refusals })
-    this.#options.logger.error({ lane: this.#options.name, refusals }, 'the broker refused subscriptions')
-    this.#cancelRetry = this.#clock.after(
-      REFUSED_RETRY_MS,
-      () => {
-        if (this.#link.connection !== connection) return
-        const again = this.#options.subscriptions.filter(({ filter }) => refusals.some((r) => r.filter === filter))
-        subscribeAll(connection, again, this.#identify).then((still) => {
-          if (this.#link.connection !== connection || connection.isClosed) return
-          this.#judge(still, connection)
-          if (still.length === 0) this.#enter(this.#link.state)
-        })
-      },
-      { unref: true },
-    )
+    this.#filters.judge(refusals, connection)
   }
 
   #down(): void {
     this.#lostAt = this.#earliest()
-    this.#granted = false
-    this.#cancelRetry()
+    this.#filters.lost()
     this.#arrivals.lost()
   }
 
@@ -353,7 +329,7 @@ export class Lane {
   }
 
   async #close(options: { readonly sessionExpirySeconds?: number }): Promise<void> {
-    this.#cancelRetry()
+    this.#filters.stop()
     this.#arrivals.close()
     this.#arrivals.flush()
     this.#arrivals.discard()
@@ -364,7 +340,7 @@ export class Lane {
 
   #enter(state: LaneState): void {
     // Set-up reports what was refused; the link's own "connected" must not hide it.
-    if (state.name === 'connected' && this.#state.name === 'refused' && !this.#granted) return
+    if (state.name === 'connected' && this.#state.name === 'refused' && !this.#filters.granted) return
     this.#state = state
     this.#options.onState?.(state)
     this.#waiters.wake()
