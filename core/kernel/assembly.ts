@@ -8,19 +8,16 @@ import type { FieldEvent } from '../modbus/field-event.js'
 import { FieldService } from '../modbus/field-service.js'
 import type { VirtualDevice } from '../modbus/server/virtual-device.js'
 import { printableUrl } from '../mqtt/connect-options.js'
-import { type EmbeddedBroker, startEmbeddedBroker } from '../mqtt/embedded-broker.js'
-import { refuseUsedClientId } from '../mqtt/presence.js'
-import { PublishingLink } from '../mqtt/publishing-link.js'
 import type { Logger } from '../observability/logger.js'
 import { Metrics } from '../observability/metrics.js'
 import type { Tracing } from '../observability/tracing.js'
 import { Poller } from '../poller/poller.js'
 import type { Dispatcher } from '../router/route.js'
 import type { Clock } from '../support/clock.js'
-import { clientIdOf } from '../workers/client-id.js'
 import { tracedField } from '../workers/traced.js'
 import { loadProfiles } from './application.js'
 import { audited } from './audited.js'
+import { openBroker, openRetained, startLink } from './broker-side.js'
 import { BusLeases } from './bus-leases.js'
 import { watchClock } from './clock-watch.js'
 import type { Closers } from './closers.js'
@@ -30,7 +27,6 @@ import { placeVirtual, startDemoPlant } from './demo-plant.js'
 import { busReadings, deviceReadings } from './field-readings.js'
 import { healthOf } from './health.js'
 import { LastKnown } from './last-known.js'
-import { liveCredentials } from './live-credentials.js'
 import { LiveFeed } from './live-feed.js'
 import { Plant } from './plant.js'
 import { changeEntry, eventEntry, followsFromBus } from './records.js'
@@ -87,6 +83,8 @@ export async function assemble(options: AssemblyOptions): Promise<Product> {
 
   const live = new LiveFeed()
   const { field, leases } = await startField(options, storage, live, (buses) => poller.tookOver(buses))
+  const retained = await openRetained(options, brokerUrl)
+  closers.add('retained topics', () => retained.stop())
   const link = await startLink(options, broker, storage)
 
   const slaves = await startVirtualPlant({
@@ -104,6 +102,9 @@ export async function assemble(options: AssemblyOptions): Promise<Product> {
     publisher: link,
     sink: live.before(storage.ingest),
     triggers: storage.triggers,
+    retained,
+    // While the database is away the application's file stands in for devices that nobody knows.
+    isComplete: () => config.database.kind === 'none' || plant.source === 'database',
     onChange: (change) => storage.event(changeEntry(change)),
     isLeader: (bus) => leases.holder(bus).mine,
     config: config.poller,
@@ -281,19 +282,6 @@ export async function assemble(options: AssemblyOptions): Promise<Product> {
   }
 }
 
-interface OpenBroker {
-  readonly url: string
-  /** Where no other was configured. */
-  readonly embedded: EmbeddedBroker | undefined
-}
-
-async function openBroker({ config, closers, logger, clock }: AssemblyOptions): Promise<OpenBroker> {
-  if (config.mqtt.url !== undefined) return { url: config.mqtt.url, embedded: undefined }
-  const embedded = await startEmbeddedBroker({ ...config.mqtt.embedded, logger, clock })
-  closers.addFirst('embedded broker', () => embedded.close())
-  return { url: embedded.url, embedded }
-}
-
 async function openVirtual({ config, closers, logger }: AssemblyOptions): Promise<VirtualDevice | undefined> {
   if (config.modbus.demoPort === undefined) return undefined
   const device = await startDemoPlant(config.modbus.demoPort, logger)
@@ -351,35 +339,6 @@ async function startField(
   await field.start()
   closers.add('field', () => field.stop(config.app.shutdownMs))
   return { field, leases }
-}
-
-async function startLink(
-  { config, inForce, closers, logger, clock, onFatal }: AssemblyOptions,
-  broker: OpenBroker,
-  storage: Storage,
-): Promise<PublishingLink> {
-  const clientId = clientIdOf(config, 'gateway', 'pub')
-  // Before anything connects, workers too. Nobody else gets to an embedded broker of our own before we do.
-  if (broker.embedded === undefined) {
-    await refuseUsedClientId({ config: config.mqtt, url: broker.url, clientId, clock })
-  }
-  const link = new PublishingLink({
-    config: liveCredentials(config.mqtt, () => inForce().mqtt),
-    url: broker.url,
-    clientId,
-    status: { topic: `routemq/${clientId}/status`, online: 'online', offline: 'offline' },
-    outbox: storage.outbox,
-    logger,
-    clock,
-    onFatal,
-  })
-  closers.add('link', () => link.stop())
-  // A broker that is away delays nothing: the link goes on trying, and what is published meanwhile is kept.
-  const connected = link.start({ limitMs: 5_000, keepTrying: true }).catch((error: unknown) => {
-    logger.warn({ error }, 'the broker is away; trying on')
-  })
-  if (broker.embedded !== undefined) await connected
-  return link
 }
 
 /** In a checkout of the product itself there is no installed binary to name. */

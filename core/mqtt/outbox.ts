@@ -1,5 +1,5 @@
 import type { Logger } from '../observability/logger.js'
-import type { Spool } from '../spool/spool.js'
+import type { SpoolQueue } from '../spool/late-spool.js'
 import { type Clock, systemClock } from '../support/clock.js'
 import { isRetryable, RouteMQError } from '../support/errors.js'
 import { decodeEntry, encodeEntry } from './outbox-entry.js'
@@ -15,7 +15,7 @@ import type { PublishStore } from './publishing-link.js'
 
 export interface OutboxOptions {
   /** The disk queue; the outbox is its only user, and whoever opened it closes it after `stop()`. */
-  readonly spool: Spool
+  readonly spool: SpoolQueue
   readonly logger: Logger
   readonly clock?: Clock
   /** Topics of which only the newest value is kept while the broker is away; beyond that the oldest topic goes. @default 100000 */
@@ -61,7 +61,7 @@ const RETRY_MS = 1_000
  * out after what is on disk; they are not worth a disk write each and do not outlive the process.
  */
 export class Outbox implements PublishStore {
-  readonly #spool: Spool
+  readonly #spool: SpoolQueue
   readonly #logger: Logger
   readonly #clock: Clock
   readonly #maxNewest: number
@@ -112,8 +112,15 @@ export class Outbox implements PublishStore {
     const { expiresInMs, newestOnly } = publication.options
     const acceptedAt = returned?.acceptedAt ?? this.#clock.now()
     const expiresAt = expiresInMs === undefined ? undefined : acceptedAt + expiresInMs
-    if (newestOnly !== true) await this.#append(publication, expiresAt)
-    else if (returned !== undefined && this.#newest.has(publication.topic)) this.#superseded += 1
+    if (newestOnly !== true) {
+      const older = returned === undefined ? this.#newest.get(publication.topic) : undefined
+      await this.#append(publication, expiresAt)
+      // Sent after what is on disk, it would come after this one, and stay retained for ever.
+      if (older !== undefined && this.#newest.get(publication.topic) === older) {
+        this.#newest.delete(publication.topic)
+        this.#superseded += 1
+      }
+    } else if (returned !== undefined && this.#newest.has(publication.topic)) this.#superseded += 1
     else this.#keepNewest(publication, expiresAt)
     this.#kick()
   }
@@ -125,6 +132,11 @@ export class Outbox implements PublishStore {
 
   offline(): void {
     this.#send = undefined
+  }
+
+  /** What is on disk can be read from now on. */
+  wake(): void {
+    if (this.size > 0) this.#kick()
   }
 
   /** Stops replaying; what waits stays on disk. */
@@ -176,7 +188,7 @@ export class Outbox implements PublishStore {
     try {
       while (this.#send !== undefined && this.size > 0) {
         this.#again = false
-        if (!(await this.#replayBatch(this.#send))) return
+        if (this.#spool.count > 0 && !(await this.#replayBatch(this.#send))) return
         if (this.#spool.count === 0 && !(await this.#replayNewest())) return
       }
     } catch (error) {

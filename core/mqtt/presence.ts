@@ -51,7 +51,7 @@ export interface PresenceQuestion {
  * @throws CLIENT_ID_IN_USE
  */
 export async function refuseUsedClientId(question: PresenceQuestion): Promise<void> {
-  const connection = await connect(question)
+  const connection = await connectToAsk(question)
   if (connection === undefined) return
   try {
     if (!(await isAnswered(connection, question))) return
@@ -65,7 +65,12 @@ export async function refuseUsedClientId(question: PresenceQuestion): Promise<vo
   )
 }
 
-async function connect({ config, url, clientId }: PresenceQuestion): Promise<Connection | undefined> {
+/** A connection beside the one that the client id has; undefined where there is none to be had. */
+export async function connectToAsk({
+  config,
+  url,
+  clientId,
+}: Omit<PresenceQuestion, 'clock'>): Promise<Connection | undefined> {
   const versions: ProtocolVersion[] = config.protocol === 'auto' ? [5, 4] : [config.protocol]
   for (const protocol of versions) {
     try {

@@ -14,7 +14,7 @@ export interface AvailabilityOptions {
 
 /** Renewed so often, and expired by the broker when two renewals fail to come (MQTT 5). */
 const RENEW_MS = 60_000
-const EXPIRY_S = 180
+export const AVAILABILITY_EXPIRY_S = 180
 
 /** `{prefix}/{device_id}/availability`: `online` or `offline`, retained, with an expiry that outlives no gateway for long. */
 export class Availability {
@@ -49,9 +49,14 @@ export class Availability {
 
   apply(deviceIds: readonly string[]): void {
     const next = new Set(deviceIds)
-    for (const id of this.#devices) if (!next.has(id)) this.#forget(id)
+    for (const id of this.#devices) if (!next.has(id)) this.#known.delete(id)
     this.#devices = next
     if (this.#unsubscribe !== undefined) for (const id of next) this.#set(id, this.#options.field.stateOf(id))
+  }
+
+  /** What is retained for the devices of now. */
+  topics(): string[] {
+    return [...this.#devices].map((id) => this.#topic(id))
   }
 
   #set(id: string, state: DeviceState): void {
@@ -62,15 +67,9 @@ export class Availability {
     this.#publish(id, state.name)
   }
 
-  #forget(id: string): void {
-    this.#known.delete(id)
-    if (this.#options.speaks(id))
-      this.#options.publish({ topic: this.#topic(id), payload: '', options: { qos: 1, retain: true } })
-  }
-
   #publish(id: string, payload: 'online' | 'offline'): void {
     if (!this.#options.speaks(id)) return
-    const properties = { messageExpiryInterval: EXPIRY_S }
+    const properties = { messageExpiryInterval: AVAILABILITY_EXPIRY_S }
     this.#options.publish({
       topic: this.#topic(id),
       payload,

@@ -64,15 +64,11 @@ export class PollGroup {
     return this.#targets
   }
 
-  /** Topics the targets may have left retained, by the points they were last planned with: a device may have others since. */
-  retainedTopics(): string[] {
-    return this.#items.flatMap(({ output, readers }) => output.retainedTopics(readers.map(({ point }) => point)))
-  }
-
   /** Topics the targets may leave retained, by the points the device has now. */
   topicsToRetain(): string[] {
-    if (this.#items.some(({ output }) => output.retained)) this.#replan()
-    return this.retainedTopics()
+    if (!this.#items.some(({ output }) => output.retained)) return []
+    this.#replan()
+    return this.#items.flatMap(({ output, readers }) => output.retainedTopics(readers.map(({ point }) => point)))
   }
 
   /** Takes new targets in; what stays as it was keeps the memory of its publish rule. */

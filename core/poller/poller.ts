@@ -13,6 +13,7 @@ import { Grid } from './grid.js'
 import { PollGroup } from './poll-group.js'
 import { PollCounter, type PollingMetrics } from './poll-metrics.js'
 import { Publishing } from './publishing.js'
+import { type RetainedStore, RetainedTopics } from './retained-topics.js'
 import type { Sample, SampleSink } from './sample.js'
 import type { TargetResult } from './target-output.js'
 import { type TriggerBook, TriggerMemory } from './trigger-memory.js'
@@ -24,6 +25,10 @@ export interface PollerOptions {
   readonly sink?: SampleSink
   /** Without it each trigger makes a record after each start. */
   readonly triggers?: TriggerBook
+  /** Without it what is removed or renamed while the process does not run stays retained at the broker. */
+  readonly retained?: RetainedStore
+  /** False while the targets and devices are not all there are: then nothing is cleared. @default always */
+  readonly isComplete?: () => boolean
   readonly config: Config['poller']
   /** @default modbus/data, from the configuration */
   readonly topicPrefix: string
@@ -80,12 +85,13 @@ export class Poller {
   readonly #alarms: Alarms
   readonly #counter = new PollCounter()
   readonly #triggers: TriggerMemory
+  readonly #changes = new FieldChanges()
   readonly #publishing: Publishing
+  readonly #retained: RetainedTopics
   readonly #availability: Availability
   readonly #entries = new Map<string, Entry>()
   readonly #phases = new Map<string, number>()
   #isStopping = false
-  readonly #changes = new FieldChanges()
   #unsubscribe = () => {}
   /** Cuts off what is still being read. */
   readonly #stopped = new AbortController()
@@ -103,6 +109,11 @@ export class Poller {
     const { field, topicPrefix, publisher, logger } = options
     this.#triggers = new TriggerMemory(options.triggers)
     this.#publishing = new Publishing(publisher, this.#counter, logger)
+    this.#retained = new RetainedTopics({
+      publish: (topic) => this.#publishing.one({ topic, payload: '', options: { qos: 1, retain: true } }),
+      store: options.retained,
+      clock: this.#clock,
+    })
     this.#availability = new Availability({
       field,
       topicPrefix,
@@ -115,6 +126,7 @@ export class Poller {
   start(): void {
     if (this.#origin !== undefined || this.#isStopping) return
     this.#origin = this.#clock.monotonic()
+    this.#retained.start()
     this.#availability.start()
     this.#unsubscribe = this.#options.field.subscribe((event) => {
       if (event.type !== 'device' || event.state.name !== 'online') return
@@ -138,6 +150,7 @@ export class Poller {
     cutOff.abort()
     this.#stopped.abort(new RouteMQError('SHUTTING_DOWN', 'The poller is being stopped'))
     await Promise.all(this.#keeping)
+    this.#retained.stop()
     if (isRunning) this.#availability.stop()
   }
 
@@ -152,6 +165,7 @@ export class Poller {
     this.#availability.apply([...this.#devices])
     // Also of those that are not polled just now: they may be again.
     this.#triggers.keep(new Set(targets.map(({ id }) => id)))
+    this.#changes.keep(targets)
     const wanted = new Map<string, TargetRecord[]>()
     if (this.#config.enabled) {
       for (const target of targets) {
@@ -162,15 +176,11 @@ export class Poller {
         else group.push(target)
       }
     }
-    // The field has the new devices already, so only the groups know what points there were.
-    const before = [...this.#entries.values()].flatMap(({ group }) => group.retainedTopics())
     for (const [key, entry] of this.#entries) if (!wanted.has(key)) this.#drop(key, entry)
-    this.#changes.keep(targets)
     for (const [key, group] of wanted) this.#place(key, group)
-    const after = new Set([...this.#entries.values()].flatMap(({ group }) => group.topicsToRetain()))
-    for (const topic of before) {
-      if (!after.has(topic)) void this.#publishing.one({ topic, payload: '', options: { qos: 1, retain: true } })
-    }
+    const retained = [...this.#entries.values()].flatMap(({ group }) => group.topicsToRetain())
+    const { isComplete = () => true } = this.#options
+    this.#retained.want(new Set([...retained, ...this.#availability.topics()]), isComplete())
   }
 
   /** These buses are this installation's now: until then another may have polled them. */
@@ -247,6 +257,7 @@ export class Poller {
       topicPrefix,
       field,
       triggers: this.#triggers,
+      changes: this.#changes,
       now: () => this.#clock.now(),
     })
     group.update(targets)
@@ -257,7 +268,6 @@ export class Poller {
       group,
       grid: undefined,
       lastSlot: null,
-      changes: this.#changes,
       isDropped: false,
     }
     this.#entries.set(key, entry)
@@ -309,6 +319,7 @@ export class Poller {
       if (this.#isOver(entry)) return this.#changes.undo(changes)
       const fired = results.flatMap((result) => result.fired ?? [])
       const onDurable = fired.length === 0 ? undefined : await this.#triggers.begin(fired)
+      await this.#retained.noted
       if (this.#isOver(entry)) {
         // Whoever reads these targets next makes the records and tells the changes.
         this.#triggers.undo(fired)

@@ -133,6 +133,19 @@ test('replies expire: nobody waits for them any more', async () => {
   await spool.close()
 })
 
+test('a value that waits does not come after what was published to its topic later', async () => {
+  const { outbox, close } = await openOutbox()
+  await outbox.put(publication('a', 'old', { newestOnly: true, retain: true }))
+  await outbox.put(publication('b', 'stays', { newestOnly: true }))
+  await outbox.put(publication('a', '', { retain: true }))
+  const sent: string[] = []
+  outbox.online(async ({ topic, payload }) => void sent.push(`${topic}=${payload}`))
+  await eventually(() => outbox.size === 0, 'an empty outbox')
+  assert.deepEqual(sent, ['a=', 'b=stays'])
+  assert.equal(outbox.stats().superseded, 1)
+  await close()
+})
+
 test('of newestOnly values the newest of each topic is kept, bounded by the number of topics', async () => {
   const spool = await Spool.open({ dir: join(folder, unique('spool')), maxBytes: 100_000 })
   const outbox = new Outbox({ spool, logger: silentLogger, maxNewest: 3 })
