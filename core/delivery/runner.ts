@@ -6,7 +6,8 @@ import { asUnknown, remember, requestIdOf } from './attempt-facts.js'
 import type { Bodies } from './bodies.js'
 import { claimKeyOf, fromKept, payloadHashOf, takeClaim } from './claims.js'
 import { type ContextServices, DeliveryContext } from './context.js'
-import { deadlineOf, latenessOf, refuseExpired } from './deadline.js'
+import { Dating } from './dating.js'
+import { latenessOf, refuseExpired } from './deadline.js'
 import { Endings, type EndingsParts } from './endings.js'
 import { decode } from './payload.js'
 import type { RouteQueue } from './route-queue.js'
@@ -19,8 +20,6 @@ import type { Unit } from './unit.js'
 const DEFAULT_TIMEOUT_MS = 60_000
 /** After its time limit an attempt has this long to learn what became of a write that is on its way. */
 const WRITE_GRACE_MS = 1_000
-/** Two clocks that went alike differ by less than this. */
-const CLOCK_STEP_MS = 100
 /** Pauses before a second copy asks again whether the first has ended. */
 const COPY_WAIT = { first: 50, max: 1_000 }
 /** ...and before a store that cannot be read is asked again for a parked message. */
@@ -38,6 +37,7 @@ export interface RunnerParts extends Omit<EndingsParts, 'leaveQueue' | 'screenin
 export class Runner {
   readonly #parts: RunnerParts
   readonly #services: ContextServices
+  readonly #dating: Dating
   readonly #screening: Screening
   readonly #endings: Endings
   readonly #running = new RunningUnits()
@@ -46,11 +46,12 @@ export class Runner {
 
   constructor(parts: RunnerParts) {
     this.#parts = parts
+    this.#dating = new Dating(parts.clock, parts.maxPacketBytes)
     this.#services = {
       ...parts.services,
       reply: (unit, context, value) => this.#endings.replyNow(unit, context, value),
       terminate: (unit, work) => this.#endings.terminate(unit, work),
-      deadlineNow: (unit) => this.#deadlineNow(unit),
+      deadlineNow: (unit) => this.#dating.deadlineNow(unit),
     }
     this.#screening = new Screening(this.#services, parts.maxPacketBytes)
     this.#endings = new Endings({
@@ -129,7 +130,7 @@ export class Runner {
   async park(unit: Unit): Promise<boolean> {
     if (unit.finished) return false
     if (unit.context !== undefined) remember(unit, unit.context)
-    this.#dateIt(unit)
+    this.#dating.dateUnread(unit)
     if (!(await this.#parts.parking.park(unit, this.#screening))) return false
     if (!unit.finished) {
       this.#leaveBody(unit)
@@ -166,51 +167,13 @@ export class Runner {
     this.#running.clear()
   }
 
-  /** The deadline has to be known before a message is kept: when it comes back, its arrival says nothing any more. */
-  #dateIt(unit: Unit): void {
-    if (unit.dated) return
-    let payload: unknown
-    try {
-      payload = decode(unit.message, unit.route, this.#parts.maxPacketBytes)
-    } catch {
-      return // It will fail for this very reason when its turn comes, at whatever age.
-    }
-    try {
-      this.#date(unit, payload)
-    } catch {
-      // Of unknown age now, it is too old later. In this life its turn ends with the exact reason.
-      unit.deadline = unit.message.receivedAt
-    }
-  }
-
-  #date(unit: Unit, payload: unknown): void {
-    const { message, copy } = unit
-    unit.deadline = deadlineOf(message, payload, unit.route.maxAgeMs)
-    unit.dated = true
-    if (unit.deadline === undefined) return
-    const { clock } = this.#parts
-    // Counted from its arrival where both clocks know that: it may have waited here since.
-    const [monotonic, wall] =
-      copy?.arrivedAt === undefined ? [clock.monotonic(), clock.now()] : [copy.arrivedAt, message.receivedAt]
-    unit.lapsesAt = monotonic + (unit.deadline - wall)
-  }
-
-  /** The deadline as the wall clock reads now. */
-  #deadlineNow(unit: Unit): number | undefined {
-    const { clock } = this.#parts
-    const late = unit.force ? undefined : latenessOf(unit, clock)
-    if (late === undefined) return unit.deadline
-    const now = clock.now() - late
-    return unit.deadline! - now > CLOCK_STEP_MS ? now : unit.deadline
-  }
-
   #runInTime(unit: Unit, payload: unknown): void {
     if (unit.condemned !== undefined) {
       this.#attemptFailed(unit, undefined, unit.condemned)
       return
     }
     try {
-      if (!unit.dated) this.#date(unit, payload)
+      this.#dating.date(unit, payload)
       if (!unit.force) refuseExpired(unit, this.#parts.clock)
     } catch (error) {
       this.#attemptFailed(unit, undefined, error)
@@ -277,7 +240,7 @@ export class Runner {
     unit.waitsSince ??= clock.monotonic()
     const limit = (unit.route.timeoutMs ?? DEFAULT_TIMEOUT_MS) + WRITE_GRACE_MS
     if (unit.force || clock.monotonic() - unit.waitsSince < limit) return
-    this.#dateIt(unit)
+    this.#dating.dateUnread(unit)
     refuseExpired(unit, clock)
   }
 
