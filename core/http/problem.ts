@@ -41,7 +41,7 @@ export function toProblem(error: RouteMQError, instance: string, requestId: stri
     type: `urn:routemq:error:${error.code}`,
     title: titleOf(error.code),
     // An outcome is never a redirect or a success here; a code that names one (202) is answered by its route.
-    status: facts.status,
+    status: isAnswered(error) ? 502 : facts.status,
     detail: sentence(error.message),
     code: error.code,
     instance,
@@ -50,6 +50,11 @@ export function toProblem(error: RouteMQError, instance: string, requestId: stri
     ...(errors === undefined ? {} : { errors }),
     ...(Object.keys(details).length === 0 ? {} : { details }),
   }
+}
+
+/** A write that the device said it failed in: what it did is unknown, but it is no time-out. */
+function isAnswered({ code, details }: RouteMQError): boolean {
+  return code === 'WRITE_OUTCOME_UNKNOWN' && details?.exception !== undefined
 }
 
 /** Sends a problem document, with Retry-After where trying again later makes sense. */

@@ -22,6 +22,8 @@ export const EXCEPTIONS: Readonly<Record<number, { readonly name: string; readon
 const BUSY_RETRY_MS = 1_000
 export const ACKNOWLEDGE = 5
 export const BUSY = 6
+/** "While attempting to perform the requested action" (section 7): that a write failed in the middle, not that it was refused. */
+export const FAILED_MIDWAY: ReadonlySet<number> = new Set([4, 8])
 export const GATEWAY_PATH = 10
 export const GATEWAY_TARGET = 11
 

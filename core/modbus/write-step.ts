@@ -5,7 +5,7 @@ import { BusError } from './bus/bus-error.js'
 import type { ReadCache } from './cache.js'
 import type { Device } from './device.js'
 import type { WriteOutcome } from './field.js'
-import { ACKNOWLEDGE, BUSY, describeCall, exceptionOf, GATEWAY_TARGET } from './field-failure.js'
+import { ACKNOWLEDGE, BUSY, describeCall, exceptionOf, FAILED_MIDWAY, GATEWAY_TARGET } from './field-failure.js'
 import type { Patience } from './patience.js'
 import type { ModbusCall } from './transport/transport.js'
 import type { WriteStep, WrittenRange } from './write-plan.js'
@@ -127,6 +127,8 @@ async function send(
         if (doubt !== undefined || clock.monotonic() + pause >= busyUntil) return end('rejected', failed)
       } else if (exception === ACKNOWLEDGE) {
         return end('unknown', failed)
+      } else if (exception !== undefined && FAILED_MIDWAY.has(exception)) {
+        return end('unknown', withDetails(unknownOutcome(step, device, failed.message, error), { exception }))
       } else if (exception !== undefined && exception !== GATEWAY_TARGET) {
         return end('rejected', explainMask(step, failed))
       } else if (error.notSent) {
@@ -184,8 +186,7 @@ async function readBack(
       failure = error
       if (error instanceof RouteMQError) break
     }
-    // A confirmed write that reads differently will not change by waiting.
-    if (sent.outcome === 'ok') break
+    if (isOver(sent)) break
     await sleep(pause, undefined, clock)
     pause = Math.min(pause * 2, MAX_PAUSE_MS)
   } while (clock.monotonic() < until)
@@ -196,6 +197,11 @@ async function readBack(
   }
   const error = unknownOutcome(step, device, 'reading back brought something else')
   return { outcome: 'unknown', error: withDetails(sent.error ?? error, { read_back: found }) }
+}
+
+/** The device is done with it: what reads differently now will not change by waiting. */
+function isOver({ outcome, error }: StepResult): boolean {
+  return outcome === 'ok' || (error?.code === 'WRITE_OUTCOME_UNKNOWN' && error.details?.exception !== undefined)
 }
 
 /** The error of a write that may or may not have been carried out. */

@@ -16,6 +16,12 @@ test('every code becomes a whole problem document with the status of the table',
   }
 })
 
+test('a write that the device failed in is answered by the device, one without an answer is a time-out', () => {
+  const status = (details?: Record<string, unknown>) =>
+    toProblem(new RouteMQError('WRITE_OUTCOME_UNKNOWN', 'x', details && { details }), '/', 'i').status
+  assert.deepEqual([status(), status({ device_id: 'a' }), status({ exception: 4 })], [504, 504, 502])
+})
+
 test('a detail is a sentence, and a name in it keeps its spelling', () => {
   const detail = (message: string) => toProblem(new RouteMQError('REQUEST_INVALID', message), '/', 'i').detail
   assert.equal(detail('no device is called a'), 'No device is called a.')

@@ -63,10 +63,11 @@ test('each exception has its meaning for a write', async () => {
     [1, 'MODBUS_ILLEGAL_FUNCTION', 'rejected'],
     [2, 'MODBUS_ILLEGAL_ADDRESS', 'rejected'],
     [3, 'MODBUS_ILLEGAL_VALUE', 'rejected'],
-    [4, 'DEVICE_FAILURE', 'rejected'],
+    [4, 'WRITE_OUTCOME_UNKNOWN', 'unknown'],
     [5, 'MODBUS_ACKNOWLEDGE', 'unknown'],
     [6, 'DEVICE_BUSY', 'rejected'],
-    [8, 'DEVICE_FAILURE', 'rejected'],
+    [7, 'DEVICE_FAILURE', 'rejected'],
+    [8, 'WRITE_OUTCOME_UNKNOWN', 'unknown'],
     [10, 'MODBUS_GATEWAY_PATH', 'rejected'],
     [11, 'WRITE_OUTCOME_UNKNOWN', 'unknown'],
     [99, 'DEVICE_FAILURE', 'rejected'],
@@ -78,6 +79,41 @@ test('each exception has its meaning for a write', async () => {
     assert.deepEqual(outcomes(error.details.results), [outcome], `exception ${exception}`)
     await p.close()
   }
+})
+
+test('a device that fails while it writes may have written a part: unknown, never repeated, told by reading back', async () => {
+  const points = [10, 11].map((address) => ({ name: `p${address}`, address, retry: 'safe' }))
+  const both = { register_type: 'holding', address: 10, values: [42, 43] } as const
+  /** What it has written when it fails. */
+  const failing = async (read_back: string, written: Record<number, number>) => {
+    const p = await plant({ max_retries: 5, timeout_ms: 5_000, points, options: { read_back } })
+    let asked = 0
+    p.plant.faults.choose(({ functionCode }) => {
+      if (functionCode !== 16) return undefined
+      asked += 1
+      for (const [address, value] of Object.entries(written)) p.plant.set(1, 'holding', Number(address), value)
+      return { kind: 'exception', code: 4 }
+    })
+    const results = p.write(both, raw(20, 1))
+    return { p, results, asked: () => asked }
+  }
+  const doubtful = await failing('never', { 10: 42 })
+  const error = await failure(doubtful.results)
+  assert.deepEqual([error.code, error.details.exception], ['WRITE_OUTCOME_UNKNOWN', 4])
+  assert.match(error.message, /may or may not.*exception 4, server device failure/)
+  assert.deepEqual(outcomes(error.details.results), ['unknown', 'not_sent'])
+  assert.equal(doubtful.asked(), 1)
+  assert.equal(doubtful.p.audit[0]!.outcome, 'unknown')
+  await doubtful.p.close()
+
+  const partial = await failing('unknown', { 10: 42 })
+  const torn = await failure(partial.results)
+  assert.deepEqual([torn.code, torn.details.read_back], ['WRITE_OUTCOME_UNKNOWN', [42, 0]])
+  await partial.p.close()
+
+  const whole = await failing('unknown', { 10: 42, 11: 43 })
+  assert.deepEqual(outcomes((await whole.results).results), ['ok', 'ok'])
+  await whole.p.close()
 })
 
 test('"server busy" is retried until the device takes the write', async () => {

@@ -201,6 +201,7 @@ export default defineDevices({
       assert.match(busy.headers.get('retry-after') ?? '', /^[1-9]\d*$/)
       plant.faults.set(1, { kind: 'exception', code: 4 })
       await refused(read('address=1'), 502, 'DEVICE_FAILURE')
+      await refused(write({ address: 1, value: 1 }), 502, 'WRITE_OUTCOME_UNKNOWN')
       plant.faults.clear(1)
       await ok(rest.send('PUT', '/api/admin/devices/meter-1', { timeout_ms: null }))
     })
