@@ -2,8 +2,8 @@ import type { AppDatabase } from '../database/app-tables.js'
 import type { FieldPort } from '../modbus/field.js'
 import { encodePayload } from '../mqtt/codec.js'
 import type { InboundMessage, Publisher, PublishOptions } from '../mqtt/message.js'
+import { checkPublish } from '../mqtt/publish-check.js'
 import { routesByCopy } from '../mqtt/subscription-planner.js'
-import { topicProblem } from '../mqtt/topic.js'
 import type { Logger } from '../observability/logger.js'
 import type { CallOptions } from '../router/context.js'
 import type { Dispatcher, Match, PlannedSubscription, Route } from '../router/route.js'
@@ -14,13 +14,13 @@ import { Copy, Holding } from './copy.js'
 import { DeadLetters } from './dead-letters.js'
 import type { DeathWatch } from './death-book.js'
 import type { ClaimOutcome, DeliveryStore, ParkedHead, StoredMessage } from './delivery-store.js'
+import { HeldMessages } from './held-messages.js'
 import { Leftovers } from './leftovers.js'
 import { Parking, type ParkingLimits } from './parking.js'
 import { Replies } from './replies.js'
 import { ReplyTurn } from './reply-turn.js'
 import { RouteQueue } from './route-queue.js'
 import { Runner } from './runner.js'
-import { Stalls } from './stalls.js'
 import { DeliveryStats, type DeliveryStatsReport } from './stats.js'
 import { fromStored } from './stored.js'
 import { Suspects } from './suspects.js'
@@ -28,12 +28,6 @@ import { Unit } from './unit.js'
 
 /** How often held messages and time limits are looked at while something is in flight. */
 const WATCH_MS = 10
-/** A message that this many later ones wait behind with their acknowledgement is parked before `ackHold` is over: */
-const PARK_BEHIND = 8
-/** ...at this age where messages still come; a handler that is merely slower than its neighbours is done by then... */
-const PARK_BEHIND_MS = 50
-/** ...and at this age where none come any more: the broker waits for acknowledgements, and all routes with it. */
-const PARK_STUCK_MS = 10
 
 export interface CallingPublisher extends Publisher {
   /** Publishes a request and resolves with the decoded answer; CALL_TIMEOUT without one. */
@@ -74,10 +68,8 @@ export class DeliveryEngine {
   readonly #options: DeliveryEngineOptions
   readonly #clock: Clock
   readonly #stats = new DeliveryStats()
-  readonly #stalls = new Stalls()
   readonly #queues = new Map<Route, RouteQueue<Unit>>()
-  /** Those that held something at the last look. */
-  readonly #holdings = new Set<Holding>()
+  readonly #held: HeldMessages
   readonly #parking: Parking
   readonly #bodies: Bodies
   readonly #leftovers: Leftovers
@@ -109,6 +101,11 @@ export class DeliveryEngine {
     const bodies = new Bodies(store, parking)
     this.#bodies = bodies
     this.#parking = new Parking({ store, bodies, logger, clock, stats, limits: parking })
+    this.#held = new HeldMessages({
+      ackHoldMs: config.ackHoldMs,
+      parking: this.#parking,
+      park: (unit) => this.#runner.park(unit),
+    })
     const letters = new DeadLetters({
       store,
       publisher,
@@ -223,27 +220,20 @@ export class DeliveryEngine {
 
   stats(): DeliveryStatsReport {
     return this.#stats.report({
-      in_flight: this.#held + this.#runner.running,
+      in_flight: this.#held.count + this.#runner.running,
       parked_now: this.#parking.messages,
       parked_bytes: this.#bodies.bytes,
     })
   }
 
-  get #held(): number {
-    let held = 0
-    for (const holding of this.#holdings) held += holding.size
-    return held
-  }
-
   get #quiet(): boolean {
-    return this.#held === 0 && this.#runner.quiet
+    return this.#held.count === 0 && this.#runner.quiet
   }
 
   #accept(message: InboundMessage, matches: readonly Match[], holding: Holding, settle: () => void): void {
     this.#arm()
     const copy = new Copy(holding, settle, this.#now)
-    if (holding.size === 0) this.#holdings.add(holding)
-    holding.add(copy)
+    this.#held.add(copy, holding)
     if (matches.some(({ route }) => route.maxAgeMs !== undefined)) copy.arrivedAt = this.#clock.monotonic()
     if (matches.length > 1) copy.turn = new ReplyTurn(matches.length)
     for (let rank = 0; rank < matches.length; rank++) {
@@ -252,11 +242,11 @@ export class DeliveryEngine {
     }
     // A copy: a route that settles at once must not settle the message before the others have begun.
     for (const unit of copy.units) {
-      const stalled = this.#stalls.has(unit)
+      const stalled = this.#held.isStalled(unit)
       // Its neighbours are stuck: it takes no slot from others, and to wait for ackHold would only hold up the lane.
       if (stalled) unit.pool = 'parked'
       this.#queueOf(unit.route).push(unit)
-      if (stalled && !unit.finished) this.#park(unit)
+      if (stalled && !unit.finished) this.#held.park(unit, this.#now)
     }
   }
 
@@ -288,7 +278,7 @@ export class DeliveryEngine {
   }
 
   #onFinished(unit: Unit, ok: boolean): void {
-    if (ok) this.#stalls.delete(unit)
+    if (ok) this.#held.succeeded(unit)
     this.#tellIfQuiet()
   }
 
@@ -307,63 +297,18 @@ export class DeliveryEngine {
   #look(): void {
     this.#watch = undefined
     this.#now = this.#clock.monotonic()
-    const { ackHoldMs } = this.#options.config
-    if (this.#parking.open) {
-      for (const holding of this.#holdings) {
-        const patience = Math.min(ackHoldMs, holding.quietSinceLastLook() ? PARK_STUCK_MS : PARK_BEHIND_MS)
-        holding.visit(this.#now, patience, (copy, heldMs, waitingBehind) => {
-          if (heldMs >= ackHoldMs || waitingBehind >= PARK_BEHIND) this.#parkAll(copy)
-        })
-      }
-    }
-    // The session of one that was adopted never comes again.
-    for (const holding of this.#holdings) if (holding.size === 0) this.#holdings.delete(holding)
+    this.#held.look(this.#now)
     this.#runner.watch(this.#now)
-    if (this.#parking.messages === 0) this.#stalls.clear()
     // The last that was held may have been parked while its attempt pauses: nothing finishes then.
     this.#tellIfQuiet()
     if (!this.#quiet) this.#arm()
   }
 
-  #parkAll(copy: Copy): void {
-    for (const unit of copy.units) {
-      if (isOnItsLane(unit) && this.#now >= unit.parkFrom) this.#park(unit)
-    }
-  }
-
-  /** Those of one key are parked in the order in which they came, because in that order they come back. */
-  #park(unit: Unit): void {
-    const { copy, route, fate } = unit
-    if (route.orderBy !== undefined && copy !== undefined) {
-      for (const older of copy.olderUnits()) {
-        if (older.route !== route || older.fate !== fate || !isOnItsLane(older)) continue
-        if (this.#now < older.parkFrom || !this.#parking.admits(older)) return
-        this.#stalls.add(older)
-        void this.#runner.park(older)
-      }
-    }
-    this.#stalls.add(unit)
-    void this.#runner.park(unit)
-  }
-
   async #publish(topic: string, payload: unknown, options: PublishOptions | undefined): Promise<void> {
-    const problem = topicProblem(topic)
-    if (problem !== undefined) throw new RouteMQError('TOPIC_INVALID', `cannot publish on "${topic}": ${problem}`)
     const bytes = typeof payload === 'string' || Buffer.isBuffer(payload) ? payload : encodePayload(payload, 'json')
-    const size = typeof bytes === 'string' ? Buffer.byteLength(bytes) : bytes.length
-    const { maxPacketBytes } = this.#options.config
-    if (size > maxPacketBytes) {
-      throw new RouteMQError(
-        'PAYLOAD_TOO_LARGE',
-        `cannot publish ${size} bytes on "${topic}", ${maxPacketBytes} are allowed`,
-      )
-    }
+    checkPublish(topic, bytes, this.#options.config.maxPacketBytes)
     await this.#options.publisher.publish(topic, bytes, options)
   }
-}
-
-function isOnItsLane({ finished, released, parking }: Unit): boolean {
-  return !finished && !released && parking === undefined
 }
 
 /** The matching routes that may run on this copy of a message. */
