@@ -137,7 +137,8 @@ async function sqlite(rows: number, rounds: number) {
   const costs: Cost[] = []
   for (let run = 0; run < rounds; run += 1) {
     const offered = samples(rows, run)
-    costs.push(await cost(() => throughIngest(store, offered, `run${run}`)))
+    const settled = () => throughIngest(store, offered, `run${run}`).then(() => store.readings.settle())
+    costs.push(await cost(settled))
     for (const loop of bare) await loop.round(rows, run)
   }
   for (const { close } of bare) close()
@@ -160,7 +161,7 @@ async function bareLoop(open: (file: string) => Promise<Store>, dir: string, siz
     'journal_mode = wal',
     'synchronous = normal',
     'cache_size = -32768',
-    'wal_autocheckpoint = 65536',
+    'wal_autocheckpoint = 16384',
   ]) {
     database.pragma(pragma)
   }

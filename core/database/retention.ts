@@ -106,6 +106,7 @@ export class Retention {
   async run(): Promise<RetentionReport | undefined> {
     const { store, logger } = this.#options
     if (store.state.name !== 'ok') return undefined
+    await store.readings.settle()
     const { readingDays, readingBytes, eventDays, auditDays, claimHours } = this.#limits
     const now = this.#clock.now() * 1e3
     const stopping = () => this.#stopping()

@@ -12,7 +12,9 @@ import { Migrator } from './migrator.js'
 import { mysqlPool } from './mysql.js'
 import type { OpenOptions } from './open.js'
 import { postgresPool, type ServerOptions } from './postgres.js'
+import { FreshReadings } from './readings/fresh.js'
 import { ReadingRepository } from './readings/repository.js'
+import type { SqliteReadings } from './readings/writer.js'
 import type { RepositoryContext } from './repositories/context.js'
 import { DeadLetterRepository } from './repositories/dead-letters.js'
 import { DeviceRepository } from './repositories/devices.js'
@@ -58,6 +60,7 @@ export class SqlStore implements Store {
   readonly #options: Options
   readonly #file: string | undefined
   readonly #thread: SqliteThread | undefined
+  readonly #sqlite: SqliteReadings | undefined
   /** Reads history beside what is written. */
   readonly #reader: { readonly kysely: Kysely<unknown>; readonly thread?: SqliteThread } | undefined
   readonly #listeners = new Set<(state: StoreState) => void>()
@@ -80,7 +83,11 @@ export class SqlStore implements Store {
     const context = this.#contextOf(this.kysely, this.#reader?.kysely)
     this.devices = new DeviceRepository(context)
     this.targets = new TargetRepository(context)
-    this.readings = new ReadingRepository(context, this.#thread)
+    this.#sqlite = this.#thread && {
+      thread: this.#thread,
+      fresh: new FreshReadings(context, this.#thread, options.clock),
+    }
+    this.readings = new ReadingRepository(context, this.#sqlite)
     this.events = new EventRepository(context)
     this.audit = new AuditRepository(context)
     this.deadLetters = new DeadLetterRepository(context)
@@ -151,7 +158,7 @@ export class SqlStore implements Store {
       return work({
         dialect: this.dialect,
         kysely,
-        readings: new ReadingRepository(context, this.#thread),
+        readings: new ReadingRepository(context, this.#sqlite),
         deadLetters: new DeadLetterRepository(context),
         audit: new AuditRepository(context),
       })
@@ -166,6 +173,7 @@ export class SqlStore implements Store {
   async #close(): Promise<void> {
     this.#cancelCheck?.()
     await this.#checking
+    await this.#sqlite?.fresh.stop()
     await Promise.all([this.kysely.destroy(), this.#reader?.kysely.destroy()])
     await Promise.all([this.#thread?.close(), this.#reader?.thread?.close()])
   }

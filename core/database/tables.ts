@@ -18,6 +18,8 @@ export interface FrameworkTables {
   routemq_sources: { id: Generated<number>; instance: string; boot: string }
   routemq_series: { id: Generated<number>; device_id: string; point: string; unit: string | null }
   routemq_readings: ReadingRow
+  /** SQLite only: what was taken last, in the order in which it came. */
+  routemq_fresh_readings: ReadingRow & { id: Generated<number> }
   routemq_events: {
     id: Generated<number>
     time_us: number

@@ -24,6 +24,7 @@ export async function* dump({ store, now, onRows = () => {} }: DumpOptions): Asy
   const schema = framework.filter(({ appliedAt }) => appliedAt !== undefined).map(({ name }) => name)
   const created_at = new Date(now()).toISOString()
   yield { routemq_backup: 1, created_at, dialect: store.dialect, schema } satisfies BackupHeader
+  await store.readings.settle()
   const { db, end } = await snapshot(store)
   try {
     for await (const line of linesOf(db)) {

@@ -21,6 +21,9 @@ import {
 const CHUNK = 200
 const READINGS = 2_000
 
+/** What SQLite keeps aside would come into the restored readings otherwise. */
+const OF_SQLITE = ['routemq_fresh_readings'] as const satisfies readonly (keyof FrameworkTables)[]
+
 /** Everything that a restore fills, and the leases, which would belong to nobody; the largest first. */
 const FILLED = [
   'routemq_readings',
@@ -41,10 +44,12 @@ const IGNORED = new Set<string>(['routemq_meta', 'routemq_leases', 'routemq_sour
 
 const NOT_PORTABLE = new Set<unknown>(Object.values(OF_THIS_DATABASE))
 
+const filledIn = (dialect: DialectName) => (dialect === 'sqlite' ? [...OF_SQLITE, ...FILLED] : FILLED)
+
 /** Names of the tables that hold something. */
-export async function filledTables({ kysely }: Store): Promise<string[]> {
+export async function filledTables({ kysely, dialect }: Store): Promise<string[]> {
   const found: string[] = []
-  for (const table of FILLED.filter((name) => !IGNORED.has(name))) {
+  for (const table of filledIn(dialect).filter((name) => !IGNORED.has(name))) {
     const { rows } = await sql`select 1 from ${sql.table(table)} limit 1`.execute(kysely)
     if (rows.length > 0) found.push(table)
   }
@@ -98,7 +103,7 @@ export async function load({ store, lines, onRows = () => {}, entry }: LoadOptio
 }
 
 async function empty({ kysely, dialect }: StoreTransaction): Promise<void> {
-  const whole = FILLED.filter((table) => !(table in KEPT))
+  const whole = filledIn(dialect).filter((table) => !(table in KEPT))
   // There it can be taken back, leaves nothing dead behind, and keeps others out until the end.
   if (dialect === 'postgres') await sql`truncate ${sql.join(whole.map((table) => sql.table(table)))}`.execute(kysely)
   else for (const table of whole) await sql`delete from ${sql.table(table)}`.execute(kysely)

@@ -1,7 +1,4 @@
-/**
- * Where the database is behind, rows pile up, and a batch takes up to so many times as many of them: SQLite writes a page of
- * each series for every batch (benchmarks).
- */
+/** Where the database is behind, rows pile up, and a batch takes up to so many times as many of them. */
 const PILED = 4
 /** Share of the time for a confirmation that a larger batch may be expected to take. */
 const SHARE = 0.25

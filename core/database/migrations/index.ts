@@ -1,6 +1,7 @@
 import { initial } from './0001-initial.js'
 import { auditOnce, eventsOnce } from './0002-entries-once.js'
 import { parkedBody } from './0004-parked-body.js'
+import { freshReadings } from './0005-fresh-readings.js'
 import { deadLetterRuns } from './0006-dead-letter-runs.js'
 import { auditByDevice, eventsByDevice } from './0010-entries-by-device.js'
 import type { Migration } from './migration.js'
@@ -11,6 +12,7 @@ export const FRAMEWORK_MIGRATIONS: readonly Migration[] = [
   auditOnce,
   eventsOnce,
   parkedBody,
+  freshReadings,
   deadLetterRuns,
   auditByDevice,
   eventsByDevice,

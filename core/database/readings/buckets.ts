@@ -1,4 +1,4 @@
-import { type SqlBool, sql } from 'kysely'
+import { type RawBuilder, type SqlBool, sql } from 'kysely'
 import { type Duration, parseDuration } from '../../support/duration.js'
 import { RouteMQError } from '../../support/errors.js'
 import type { RepositoryContext } from '../repositories/context.js'
@@ -8,6 +8,7 @@ import type { Patience } from './patience.js'
 import { boundOf, MAX_PAGE } from './query.js'
 import type { Series, SeriesIndex } from './series.js'
 import { stepsOf } from './steps.js'
+import { storedRows } from './stored-rows.js'
 
 export interface BucketQuery {
   readonly device_id: string
@@ -128,6 +129,15 @@ interface Span {
   readonly to: number
 }
 
+function numbersOf(series: Series, { from, to }: Span): RawBuilder<SqlBool>[] {
+  return [
+    sql<SqlBool>`series_id = ${series.id}`,
+    sql<SqlBool>`time_us >= ${from}`,
+    sql<SqlBool>`time_us < ${to}`,
+    sql<SqlBool>`value is not null`,
+  ]
+}
+
 async function fixed(
   { reads: db, dialect }: RepositoryContext,
   series: Series,
@@ -136,9 +146,8 @@ async function fixed(
 ): Promise<Aggregate[]> {
   // Times before 1970 do not occur: integer division rounds down.
   const bucket = sql.raw(dialect === 'mysql' ? `time_us div ${width}` : `time_us / ${width}`)
-  const { rows } = await sql<Aggregate>`select ${bucket} as bucket, ${AGGREGATES} from routemq_readings
-    where series_id = ${series.id} and time_us >= ${from} and time_us < ${to} and value is not null
-    group by ${bucket}`.execute(db)
+  const { rows } = await sql<Aggregate>`select ${bucket} as bucket, ${AGGREGATES}
+    from ${storedRows(dialect, numbersOf(series, { from, to }))} group by ${bucket}`.execute(db)
   return rows
 }
 
@@ -160,8 +169,8 @@ async function ranged(
   const out: Aggregate[] = []
   for (let at = 0; at < days.length; at += RANGES_A_STATEMENT) {
     const parts = days.slice(at, at + RANGES_A_STATEMENT).map(
-      ({ bucket, from, to }) => sql<Aggregate>`select ${sql.lit(bucket)} as bucket, ${AGGREGATES} from routemq_readings
-        where series_id = ${series.id} and time_us >= ${from} and time_us < ${to} and value is not null`,
+      ({ bucket, ...span }) => sql<Aggregate>`select ${sql.lit(bucket)} as bucket, ${AGGREGATES}
+        from ${storedRows(dialect, numbersOf(series, span))}`,
     )
     // MariaDB dies of unions (see newestOf): there one statement a range.
     const statements = dialect === 'mysql' ? parts : [sql<Aggregate>`${sql.join(parts, sql` union all `)}`]
@@ -198,19 +207,17 @@ function sumOf(a: Aggregate, b: Aggregate): Aggregate {
 
 /** The value at the end of each bucket; of several at the same microsecond, the one with the highest sequence. */
 async function lastValues(
-  { reads: db }: RepositoryContext,
+  { reads: db, dialect }: RepositoryContext,
   series: Series,
   found: readonly Aggregate[],
 ): Promise<Map<number, number>> {
   if (found.length === 0) return new Map()
-  const times = found.map(({ last_us }) => last_us)
-  const rows = await db
-    .selectFrom('routemq_readings')
-    .select(['time_us', 'value'])
-    .where('series_id', '=', series.id)
-    .where('time_us', 'in', times)
-    .where('value', 'is not', null)
-    .orderBy('sequence')
-    .execute()
-  return new Map(rows.map(({ time_us, value }) => [time_us, value!]))
+  const ends = [
+    sql<SqlBool>`series_id = ${series.id}`,
+    sql<SqlBool>`time_us in (${sql.join(found.map(({ last_us }) => last_us))})`,
+    sql<SqlBool>`value is not null`,
+  ]
+  const { rows } = await sql<{ time_us: number; value: number }>`select time_us, value
+    from ${storedRows(dialect, ends)} order by sequence`.execute(db)
+  return new Map(rows.map(({ time_us, value }) => [time_us, value]))
 }

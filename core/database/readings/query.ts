@@ -75,15 +75,15 @@ async function readPage(
   const after = query.cursor === undefined ? undefined : decodeCursor(query.cursor)
   const series = await index.find(query)
   const byId = new Map(series.map((one) => [one.id, one]))
-  let rows: Row[] = []
+  // First: what comes to its place meanwhile is found twice, and not missed.
+  let rows = await freshOf(context, series, query, { after, limit: limit + 1 })
   for (let at = 0; at < series.length; at += SERIES_A_STATEMENT) {
     // What is older than a page of newer ones is not worth reading.
     const since = rows.length > limit ? rows.at(-1)!.time_us : undefined
     const some = series.slice(at, at + SERIES_A_STATEMENT)
     rows.push(...(await newestOf(context, some, query, { after, since, limit: limit + 1, patience })))
-    if (series.length > SERIES_A_STATEMENT) rows = rows.sort(newestFirst).slice(0, limit + 1)
+    rows = eachOnce(rows.sort(newestFirst)).slice(0, limit + 1)
   }
-  rows.sort(newestFirst)
   const page = rows.slice(0, limit)
   const last = page.at(-1)
   return {
@@ -127,6 +127,28 @@ function contentsOf(filter: ReadingFilter) {
   return conditions
 }
 
+const COLUMNS = sql.raw('series_id, time_us, source_id, sequence, value, text_value as text, kind, quality, reason')
+
+/** On SQLite what was taken last, the newest first. A row may be there more than once. */
+async function freshOf(
+  { reads, dialect }: RepositoryContext,
+  series: readonly Series[],
+  filter: ReadingFilter,
+  { after, limit }: Pick<Stretch, 'after' | 'limit'>,
+): Promise<Row[]> {
+  if (dialect !== 'sqlite' || series.length === 0) return []
+  const conditions = [
+    sql<SqlBool>`series_id in (${sql.join(series.map(({ id }) => id))})`,
+    ...timesOf(filter),
+    ...contentsOf(filter),
+    ...(after === undefined ? [] : [olderThanAny(after)]),
+  ]
+  const { rows } = await sql<Row>`select distinct ${COLUMNS} from routemq_fresh_readings
+    where ${sql.join(conditions, sql` and `)}
+    order by time_us desc, series_id desc, source_id desc, sequence desc limit ${sql.lit(limit)}`.execute(reads)
+  return rows
+}
+
 interface Stretch {
   readonly after: Key | undefined
   /** Microseconds. */
@@ -152,8 +174,7 @@ async function newestOf(
     ...(after === undefined ? [] : olderThan(after, id)),
   ])
   const select = (conditions: readonly RawBuilder<SqlBool>[]) =>
-    sql<Row>`select series_id, time_us, source_id, sequence, value, text_value as text, kind, quality, reason
-      from routemq_readings where ${sql.join(conditions, sql` and `)}
+    sql<Row>`select ${COLUMNS} from routemq_readings where ${sql.join(conditions, sql` and `)}
       order by series_id desc, time_us desc, source_id desc, sequence desc limit ${sql.lit(limit)}`
   const rows: Row[] = []
   if (contents.length > 0 && dialect === 'sqlite') {
@@ -189,6 +210,16 @@ function olderThan(key: Key, series: number) {
     sql<SqlBool>`time_us <= ${key.time}`,
     sql<SqlBool>`(time_us < ${key.time} or source_id < ${key.source} or (source_id = ${key.source} and sequence < ${key.sequence}))`,
   ]
+}
+
+/** The same over all series, where there is no key to be a range of. */
+function olderThanAny({ time, series, source, sequence }: Key) {
+  return sql<SqlBool>`(time_us, series_id, source_id, sequence) < (${time}, ${series}, ${source}, ${sequence})`
+}
+
+/** Of rows in their order. */
+function eachOnce(rows: readonly Row[]): Row[] {
+  return rows.filter((row, at) => at === 0 || newestFirst(rows[at - 1]!, row) !== 0)
 }
 
 function newestFirst(a: Row, b: Row): number {

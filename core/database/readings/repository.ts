@@ -1,23 +1,24 @@
 import type { RepositoryContext } from '../repositories/context.js'
-import type { SqliteThread } from '../sqlite/client.js'
 import { type BucketQuery, type BucketRecord, buckets } from './buckets.js'
 import { csvRows } from './csv.js'
 import { Patience } from './patience.js'
 import { pageOf, type ReadingFilter, type ReadingPage, type ReadingQuery } from './query.js'
 import type { ReadingWrite } from './reading.js'
 import { type Series, SeriesIndex } from './series.js'
-import { ReadingWriter } from './writer.js'
+import { ReadingWriter, type SqliteReadings } from './writer.js'
 
 /** The history: what was measured, when, by whom. */
 export class ReadingRepository {
   readonly #context: RepositoryContext
   readonly #series: SeriesIndex
   readonly #writer: ReadingWriter
+  readonly #sqlite: SqliteReadings | undefined
 
-  constructor(context: RepositoryContext, thread: SqliteThread | undefined) {
+  constructor(context: RepositoryContext, sqlite: SqliteReadings | undefined) {
     this.#context = context
     this.#series = new SeriesIndex(context)
-    this.#writer = new ReadingWriter(context, this.#series, thread)
+    this.#writer = new ReadingWriter(context, this.#series, sqlite)
+    this.#sqlite = sqlite
   }
 
   /** Inserts a batch, once each: rows that stand there already are left alone. About 2,000 rows a call are best. */
@@ -48,6 +49,14 @@ export class ReadingRepository {
   /** What a device has history of. */
   series(deviceId: string): Promise<Series[]> {
     return this.#series.find({ device_id: deviceId })
+  }
+
+  /**
+   * Resolves when everything inserted so far is in `routemq_readings`: SQLite keeps the last ten seconds aside. For who asks
+   * that table by SQL; queries of this repository see everything.
+   */
+  async settle(): Promise<void> {
+    await this.#sqlite?.fresh.settle()
   }
 
   #patience(signal: AbortSignal | undefined): Patience {

@@ -1,25 +1,32 @@
 import type { RepositoryContext } from '../repositories/context.js'
 import type { SqliteThread } from '../sqlite/client.js'
+import type { FreshReadings } from './fresh.js'
 import { insertMysql } from './insert-mysql.js'
 import { insertPostgres } from './insert-postgres.js'
-import { insertSqlite } from './insert-sqlite.js'
-import { bySeries } from './numbered-batch.js'
+import { packed } from './insert-sqlite.js'
+import { bySeries, type NumberedBatch } from './numbered-batch.js'
 import type { ReadingSource, ReadingWrite } from './reading.js'
 import type { SeriesIndex } from './series.js'
 
 const MAX_REASON = 64
 
+/** What readings are written through on SQLite. */
+export interface SqliteReadings {
+  readonly thread: SqliteThread
+  readonly fresh: FreshReadings
+}
+
 /** Inserts batches of readings in the fastest form of each database; a row that is there already changes nothing. */
 export class ReadingWriter {
   readonly #context: RepositoryContext
   readonly #series: SeriesIndex
-  readonly #thread: SqliteThread | undefined
+  readonly #sqlite: SqliteReadings | undefined
   #sources = new Map<string, number>()
 
-  constructor(context: RepositoryContext, series: SeriesIndex, thread: SqliteThread | undefined) {
+  constructor(context: RepositoryContext, series: SeriesIndex, sqlite: SqliteReadings | undefined) {
     this.#context = context
     this.#series = series
-    this.#thread = thread
+    this.#sqlite = sqlite
   }
 
   /** Forgets what it knows: the database may be another one now. */
@@ -30,10 +37,16 @@ export class ReadingWriter {
   async insert(given: readonly ReadingWrite[]): Promise<void> {
     if (given.length === 0) return
     const { rows, series } = await this.#numbered(given)
-    const batch = bySeries({ rows, series, sources: await this.#sourcesOf(rows) })
-    if (this.#thread !== undefined) await insertSqlite(this.#context, this.#thread, batch)
-    else if (this.#context.dialect === 'postgres') await insertPostgres(this.#context, batch)
-    else await insertMysql(this.#context, batch)
+    const batch = { rows, series, sources: await this.#sourcesOf(rows) }
+    if (this.#sqlite !== undefined) await this.#intoSqlite(this.#sqlite, batch)
+    else if (this.#context.dialect === 'postgres') await insertPostgres(this.#context, bySeries(batch))
+    else await insertMysql(this.#context, bySeries(batch))
+  }
+
+  /** Within a transaction what is inserted is seen in its place at once. */
+  async #intoSqlite({ thread, fresh }: SqliteReadings, batch: NumberedBatch): Promise<void> {
+    if (!this.#context.db.isTransaction) return fresh.add(batch)
+    await thread.rows(packed(batch, { table: 'routemq_readings', after: 'on conflict do nothing' }), 'enclosing')
   }
 
   async #numbered(given: readonly ReadingWrite[]) {

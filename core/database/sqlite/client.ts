@@ -9,6 +9,7 @@ import type {
   SqliteRequest,
   SqliteResponse,
   SqliteResult,
+  SqliteStatement,
   SqlValue,
 } from './protocol.js'
 
@@ -50,6 +51,11 @@ export class SqliteThread {
   /** Inserts rows, all or none. The numbers are the thread's from here on. */
   rows(parts: readonly InsertedRows[], commit: Commit): Promise<SqliteResult> {
     return this.#ask({ op: 'rows', parts, commit })
+  }
+
+  /** Runs statements that change nothing but readings, all or none. */
+  readings(statements: readonly SqliteStatement[]): Promise<SqliteResult> {
+    return this.#ask({ op: 'readings', statements })
   }
 
   /** A text that changes when the rows of these queries do; the rows themselves stay in the thread. */

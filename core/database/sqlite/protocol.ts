@@ -23,6 +23,11 @@ export interface InsertedRows {
   readonly others: ReadonlyMap<number, SqlValue> | undefined
 }
 
+export interface SqliteStatement {
+  readonly sql: string
+  readonly params: readonly SqlValue[]
+}
+
 export type SqliteRequest =
   | { readonly id: number; readonly op: 'query'; readonly sql: string; readonly params: readonly SqlValue[] }
   /** Many rows, all or none. */
@@ -32,6 +37,8 @@ export type SqliteRequest =
       readonly parts: readonly InsertedRows[]
       readonly commit: Commit
     }
+  /** Statements that change nothing but readings, all or none, synced as {@link Commit} says of 'relaxed'. */
+  | { readonly id: number; readonly op: 'readings'; readonly statements: readonly SqliteStatement[] }
   /** Rows of queries, told by their digest alone. */
   | { readonly id: number; readonly op: 'digest'; readonly queries: readonly string[] }
   | { readonly id: number; readonly op: 'backup'; readonly file: string }

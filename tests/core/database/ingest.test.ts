@@ -43,6 +43,7 @@ onEachDatabase((kind) => {
       const ingest = new Ingest({ store, logger: silentLogger, instance: 'i' })
       for (let slot = 0; slot < 200; slot++) await ingest.accept([sample('dev-a', slot), sample('dev-b', slot)])
       await ingest.flush()
+      await store.readings.settle()
       assert.equal(await one(sql`select count(*) from routemq_readings`), 2_000)
       assert.equal(await one(sql`select sum(value) from routemq_readings`), 2 * (19_900 * 5 * 1_000 + 200 * 10))
       assert.equal(ingest.stats().inserted, 2_000)

@@ -188,6 +188,7 @@ test('SQLite: a gateway killed while it writes loses at most the last second, an
   await gone.until(({ slot }) => slot >= 15)
   const killedAt = await gone.kill()
   const store = await openStore(own.config)
+  await store.readings.settle()
   const { rows } = await sql<{ rows: number; top: number }>`
     select count(*) as "rows", max(value) as top from routemq_readings group by series_id`.execute(store.kysely)
   assert.equal(rows.length, 500)
