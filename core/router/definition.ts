@@ -29,7 +29,8 @@ export interface Scope {
 
 export const ROOT_SCOPE: Scope = { prefix: '', name: '', options: {}, middleware: [], onError: [], problems: [] }
 
-const GROUP_KEYS = [
+/** Options of groups and routes alike. */
+export const INHERITED_KEYS = [
   'middleware',
   'qos',
   'shared',
@@ -38,9 +39,8 @@ const GROUP_KEYS = [
   'lane',
   'maxAge',
   'onError',
-  'prefix',
-  'name',
-]
+] as const satisfies readonly (keyof InheritedOptions)[]
+const GROUP_KEYS: readonly string[] = [...INHERITED_KEYS, 'prefix', 'name']
 
 export function enterGroup(outer: Scope, options: GroupOptions): Scope {
   const { prefix = '', name = '', middleware = [], onError, ...rest } = options

@@ -4,7 +4,7 @@ import { parseDuration } from '../support/duration.js'
 import type { ErrorCode } from '../support/error-codes.js'
 import type { Context, Handler, RouteMarks } from './context.js'
 import type { Controllers } from './controllers.js'
-import type { AnyHandler, RouteDefinition } from './definition.js'
+import { type AnyHandler, INHERITED_KEYS, type RouteDefinition } from './definition.js'
 import type { MiddlewareBook, ResolvedMiddleware } from './middleware-ref.js'
 import { type Pattern, parsePattern } from './pattern.js'
 import type { RouteProblem } from './problems.js'
@@ -18,14 +18,7 @@ export interface ResolvedRoute {
 
 const OPTION_KEYS = [
   'name',
-  'middleware',
-  'qos',
-  'shared',
-  'workers',
-  'worker_count',
-  'lane',
-  'maxAge',
-  'onError',
+  ...INHERITED_KEYS,
   'concurrency',
   'retained',
   'orderBy',
