@@ -21,6 +21,8 @@ export interface BlockReading extends ReadBlock {
   /** Unix seconds with a fraction, when the answer was complete. */
   readonly timestamp: number
   readonly quality: Quality
+  /** Why it is not good. */
+  readonly reason?: string
 }
 
 export interface PointReading {

@@ -101,6 +101,7 @@ export class TargetOutput {
       source: 'live',
       timestamp,
       quality: 'bad',
+      reason,
     } as const
     const messages = this.#form === 'block' ? [] : due.map((point) => this.#pointMessage(point))
     return { messages, sample: this.#sample(block, due, slot), changes: NOTHING }

@@ -8,7 +8,7 @@ import { secondsToMicros } from '../values.js'
 export function rowsOf(sample: Sample, source: ReadingSource, sequence: number): ReadingWrite[] {
   const { device_id, block, points } = sample
   if (points.length === 0) {
-    const { register_type, address, count, values, quality, timestamp } = block
+    const { register_type, address, count, values, quality, reason, timestamp } = block
     const only = values[0]
     return [
       {
@@ -20,7 +20,7 @@ export function rowsOf(sample: Sample, source: ReadingSource, sequence: number):
         time_us: secondsToMicros(timestamp),
         value: count === 1 ? (only ?? null) : values.length === 0 ? null : values,
         quality,
-        reason: null,
+        reason: reason ?? null,
       },
     ]
   }

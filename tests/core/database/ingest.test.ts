@@ -115,13 +115,19 @@ onEachDatabase((kind) => {
     test('a target without points is kept as its block', async () => {
       const ingest = new Ingest({ store, logger: silentLogger, instance: 'i' })
       const { block, ...rest } = sample('dev-raw', 1, 0)
+      const failed = { quality: 'bad', reason: 'DEVICE_TIMEOUT' } as const
       await ingest.accept([
         { ...rest, block: { ...block, address: 10, count: 3, values: [1, 2, 3] } },
         { ...rest, block: { ...block, address: 20, count: 1, values: [7] } },
-        { ...rest, block: { ...block, address: 30, count: 1, values: [], quality: 'bad' } },
+        { ...rest, block: { ...block, address: 30, count: 1, values: [], ...failed } },
       ])
       await ingest.stop()
       const { readings } = await store.readings.query({ device_id: 'dev-raw' })
+      assert.deepEqual(Object.fromEntries(readings.map(({ point, quality, reason }) => [point, reason ?? quality])), {
+        'holding/10/3': 'good',
+        'holding/20/1': 'good',
+        'holding/30/1': 'DEVICE_TIMEOUT',
+      })
       assert.deepEqual(Object.fromEntries(readings.map(({ point, value }) => [point, value])), {
         'holding/10/3': [1, 2, 3],
         'holding/20/1': 7,
@@ -214,6 +220,20 @@ describe('ingest while the database is away', () => {
     assert.equal(ingest.stats().replayed, 5_000)
     assert.equal(ingest.stats().dropped, 0)
     assert.equal(store.stored.get(`${ingest.source.boot}/4321`)?.value, 864_000)
+  })
+
+  test('why a block without points failed survives the spool', async () => {
+    const store = new Fake()
+    store.become('disconnected')
+    const ingest = await open({ store })
+    const { block, ...rest } = sample('raw', 1, 0)
+    await ingest.accept([{ ...rest, block: { ...block, count: 1, quality: 'bad', reason: 'DEVICE_TIMEOUT' } }])
+    await ingest.flush()
+    assert.equal(ingest.stats().spooled, 1)
+    store.become('ok')
+    await until('replay', () => store.stored.size === 1)
+    const [{ value, quality, reason }] = [...store.stored.values()] as [ReadingWrite]
+    assert.deepEqual([value, quality, reason], [null, 'bad', 'DEVICE_TIMEOUT'])
   })
 
   test('who asked is told once its rows are inserted or spooled, and not before', async () => {
