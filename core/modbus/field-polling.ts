@@ -1,13 +1,12 @@
 import type { Clock } from '../support/clock.js'
-import { RouteMQError } from '../support/errors.js'
 import type { ResolvedPoint } from './codec/point-codec.js'
 import type { Device } from './device.js'
 import type { BlockReading, ReadBlock } from './field.js'
 import type { DeviceState, FieldEvent } from './field-event.js'
 import { quarantinedError } from './field-failure.js'
 import type { Fleet } from './fleet.js'
-import { jointsOf } from './planner/learned-ranges.js'
 import { costOf, type PlannedBlock, planDevice } from './planner/plan-device.js'
+import { RangeLearning } from './range-learning.js'
 
 export interface PollRead {
   readonly block: PlannedBlock
@@ -61,11 +60,13 @@ export interface FieldPollingOptions {
 export class FieldPolling implements PollPort {
   readonly #fleet: Fleet
   readonly #clock: Clock
+  readonly #learning: RangeLearning
   readonly subscribe: PollPort['subscribe']
 
   constructor(options: FieldPollingOptions) {
     this.#fleet = options.fleet
     this.#clock = options.clock
+    this.#learning = new RangeLearning(options.clock)
     this.subscribe = options.subscribe
   }
 
@@ -77,11 +78,11 @@ export class FieldPolling implements PollPort {
   planVersion(deviceId: string): number {
     const device = this.#fleet.find(deviceId)
     if (device === undefined) return -1
-    device.learned.forget(this.#clock.monotonic())
     return device.learned.version
   }
 
-  async poll({ block, wanted, dueAt, intervalMs, signal }: PollRead): Promise<BlockReading> {
+  async poll(read: PollRead): Promise<BlockReading> {
+    const { block, dueAt, intervalMs, signal } = read
     const device = this.#fleet.device(block.device_id)
     const timeoutMs = device.pollTimeoutMs(intervalMs)
     const kind = device.health.quarantine.active ? 'probe' : 'poll'
@@ -93,10 +94,10 @@ export class FieldPolling implements PollPort {
         { device_id, register_type, address, count },
         { kind, timeoutMs, dueAt, intervalMs, signal },
       )
-      device.learned.answered(register_type, address)
+      this.#learning.answered(device, read)
       return reading
     } catch (error) {
-      this.#learn(device, block, wanted, error)
+      this.#learning.failed(device, read, error)
       throw error
     } finally {
       const isBack = kind === 'probe' && !device.health.quarantine.active
@@ -139,12 +140,5 @@ export class FieldPolling implements PollPort {
   #claimProbe(device: Device, timeoutMs: number, intervalMs: number): void {
     if (this.#fleet.probesOf(device)?.claim(device.id, timeoutMs, intervalMs, this.#clock.monotonic())) return
     throw quarantinedError(device.id, device.bus.id)
-  }
-
-  #learn(device: Device, block: PlannedBlock, wanted: readonly ReadBlock[], error: unknown): void {
-    const exception = error instanceof RouteMQError ? error.details?.exception : undefined
-    if (exception !== 2 && exception !== 3) return
-    const joints = jointsOf(block.wanted.map((index) => wanted[index]!))
-    device.learned.refused(block.register_type, block.address, exception, joints, this.#clock.monotonic())
   }
 }

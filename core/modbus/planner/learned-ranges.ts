@@ -1,89 +1,95 @@
 import type { RegisterType } from '../field.js'
-import type { AddressRange } from './plan-reads.js'
+import type { Wanted } from './plan-reads.js'
+import { nextPlanVersion } from './plan-version.js'
+import { type Culprit, REFUSALS, type RefusalSearch, searchRefusal, sortedRanges } from './refusal-search.js'
 
 interface Refusal {
   count: number
   readonly exception: number
+  isSearched: boolean
 }
 
-interface Lesson {
+/** What a device refuses, and when that was seen last. */
+export interface Lesson extends Culprit {
   readonly type: RegisterType
-  /** Unwanted addresses that seem not to exist, or the address two wanted ranges meet at. */
-  readonly range: AddressRange | { readonly wall: number }
-  readonly learnedAt: number
+  /** Monotonic milliseconds. */
+  readonly seenAt: number
 }
 
-/** Equal refusals it takes to believe that a request reaches over something that is not there. */
-const REFUSALS = 3
-/** A lesson is forgotten after an hour, and learned again if it is still true. */
+/** A lesson that is an hour old is looked at again. */
 const RECHECK_MS = 3_600_000
 
-let versions = 0
-
 /**
- * What a device refused to be read together. A request that joins wanted ranges and is refused three times in a row with
- * the same exception is split where it was joined.
+ * What a device refused to be read together. A request that joins wanted ranges and is refused three times in a row with the
+ * same exception is searched for its culprits.
  */
 export class LearnedRanges {
   readonly #refusals = new Map<string, Refusal>()
-  #lessons: Lesson[] = []
-  #version = ++versions
+  #lessons: readonly Lesson[] = []
+  #version = nextPlanVersion()
 
   /** Changes with every lesson learned or forgotten, and no two devices share one: a plan of another version is old. */
   get version(): number {
     return this.#version
   }
 
-  /** Notes a refusal of a request; `joints` are where it was joined. */
-  refused(type: RegisterType, address: number, exception: number, joints: readonly AddressRange[], now: number): void {
-    if (joints.length === 0) return
-    const key = `${type}:${address}:${joints.map(({ from, to }) => `${from}-${to}`).join(',')}`
+  get lessons(): readonly Lesson[] {
+    return this.#lessons
+  }
+
+  /** Notes the refusal of a request over these ranges; the third in a row begins a search, which is to be ended. */
+  refused(type: RegisterType, wanted: readonly Wanted[], exception: number): RefusalSearch | undefined {
+    if (sortedRanges(wanted).length < 2) return undefined
+    const key = keyOf(type, wanted)
     const before = this.#refusals.get(key)
-    const refusal = before?.exception === exception ? before : { count: 0, exception }
+    const refusal = before?.exception === exception ? before : { count: 0, exception, isSearched: false }
     refusal.count += 1
     this.#refusals.set(key, refusal)
-    if (refusal.count < REFUSALS) return
-    this.#refusals.delete(key)
-    for (const { from, to } of joints) {
-      const range = from <= to ? { from, to } : { wall: from }
-      this.#lessons.push({ type, range, learnedAt: now })
-    }
-    this.#version = ++versions
+    if (refusal.count < REFUSALS || refusal.isSearched) return undefined
+    refusal.isSearched = true
+    return searchRefusal(wanted, exception)
   }
 
-  /** An answer ends the row of refusals of the requests that begin there. */
-  answered(type: RegisterType, address: number): void {
-    if (this.#refusals.size === 0) return
-    for (const key of this.#refusals.keys()) if (key.startsWith(`${type}:${address}:`)) this.#refusals.delete(key)
+  /** An answer ends the row of refusals of a request. */
+  answered(type: RegisterType, wanted: readonly Wanted[]): void {
+    if (this.#refusals.size > 0) this.#refusals.delete(keyOf(type, wanted))
   }
 
-  /** Forgets what is old enough to be tried again. */
-  forget(now: number): void {
-    if (this.#lessons.length === 0) return
-    const kept = this.#lessons.filter((lesson) => now - lesson.learnedAt < RECHECK_MS)
-    if (kept.length < this.#lessons.length) this.#version = ++versions
-    this.#lessons = kept
+  /** Ends a search with what it found; where it was cut off, with nothing: then the next refusals begin anew. */
+  learn(type: RegisterType, wanted: readonly Wanted[], culprits: readonly Culprit[], now: number): void {
+    this.#refusals.delete(keyOf(type, wanted))
+    if (culprits.length === 0) return
+    this.#lessons = [...this.#lessons, ...culprits.map((culprit) => ({ ...culprit, type, seenAt: now }))]
+    this.#version = nextPlanVersion()
   }
 
-  gaps(type: RegisterType): AddressRange[] {
-    return this.#lessons.flatMap((lesson) => (lesson.type === type && 'from' in lesson.range ? [lesson.range] : []))
-  }
-
-  walls(type: RegisterType): number[] {
-    return this.#lessons.flatMap((lesson) =>
-      lesson.type === type && 'wall' in lesson.range ? [lesson.range.wall] : [],
+  /** A lesson about this range that is to be looked at again: it is given out once an hour. */
+  due(type: RegisterType, { address, count }: Wanted, now: number): Lesson | undefined {
+    const old = this.#lessons.find(
+      (lesson) =>
+        now - lesson.seenAt >= RECHECK_MS &&
+        lesson.type === type &&
+        lesson.from < address + count &&
+        address <= lesson.to,
     )
+    if (old === undefined) return undefined
+    const seen = { ...old, seenAt: now }
+    this.#lessons = this.#lessons.map((lesson) => (lesson === old ? seen : lesson))
+    return seen
+  }
+
+  /** All lessons but those about the place of this one. */
+  without({ type, from, to }: Lesson): readonly Lesson[] {
+    return this.#lessons.filter((lesson) => lesson.type !== type || lesson.to < from || to < lesson.from)
+  }
+
+  /** What was learned about a place is true no more. */
+  forget(lesson: Lesson): void {
+    this.#lessons = this.without(lesson)
+    this.#version = nextPlanVersion()
   }
 }
 
-/** Where a planned read was joined: the gaps between its wanted ranges, or `{ from: n, to: n - 1 }` where they touch. */
-export function jointsOf(wanted: readonly { readonly address: number; readonly count: number }[]): AddressRange[] {
-  const sorted = [...wanted].sort((a, b) => a.address - b.address)
-  const joints: AddressRange[] = []
-  let end: number | undefined
-  for (const { address, count } of sorted) {
-    if (end !== undefined && address >= end) joints.push({ from: end, to: address - 1 })
-    end = Math.max(end ?? 0, address + count)
-  }
-  return joints
+function keyOf(type: RegisterType, wanted: readonly Wanted[]): string {
+  return `${type}:${sortedRanges(wanted).map(({ address, count }) => `${address}+${count}`)}`
 }

@@ -2,7 +2,8 @@ import { RouteMQError } from '../../support/errors.js'
 import type { Device } from '../device.js'
 import { REGISTER_TYPES, type ReadBlock } from '../field.js'
 import { describeAddress } from '../field-failure.js'
-import { type PlannedRead, planReads } from './plan-reads.js'
+import type { Lesson } from './learned-ranges.js'
+import { type PlannedRead, planReads, type Wanted } from './plan-reads.js'
 import { joinLimit, type WireCost, wireCost } from './wire-time.js'
 
 export interface PlannedBlock extends ReadBlock {
@@ -24,7 +25,12 @@ export function readLimit(device: Device, type: ReadBlock['register_type']): num
  *
  * @throws RouteMQError ADDRESS_INVALID for a block that cannot be had in one request.
  */
-export function planDevice(device: Device, blocks: readonly ReadBlock[], timeoutMs: number): PlannedBlock[] {
+export function planDevice(
+  device: Device,
+  blocks: readonly ReadBlock[],
+  timeoutMs: number,
+  lessons: readonly Lesson[] = device.learned.lessons,
+): PlannedBlock[] {
   const plan: PlannedBlock[] = []
   for (const type of REGISTER_TYPES) {
     const own = blocks.flatMap((block, index) =>
@@ -32,7 +38,13 @@ export function planDevice(device: Device, blocks: readonly ReadBlock[], timeout
     )
     if (own.length === 0) continue
     const cost = costOf(device, type)
-    const reads: PlannedRead[] = planReads(own, {
+    const learned = lessons.filter((lesson) => lesson.type === type)
+    const apart = learned.filter(({ kind }) => kind === 'apart')
+    const alone = learned.filter(({ kind }) => kind === 'alone')
+    const isAlone = (range: Wanted) => alone.some(({ from, to }) => range.address <= from && to < endOf(range))
+    const joinable = own.filter((piece) => !isAlone(piece))
+    const single = own.filter(isAlone)
+    const reads = planReads(joinable, {
       max: readLimit(device, type),
       maxJoined: joinLimit(cost, timeoutMs),
       maxGap: device.options.max_gap,
@@ -43,15 +55,18 @@ export function planDevice(device: Device, blocks: readonly ReadBlock[], timeout
           .writeOnly()
           .filter((point) => point.register_type === type)
           .map((point) => ({ from: point.address, to: point.address + point.words - 1 })),
-        ...device.learned.gaps(type),
+        ...alone,
+        ...apart.map(({ from, to }) => ({ from: from + 1, to: to - 1 })),
       ],
-      walls: device.learned.walls(type),
+      apart,
       ...cost,
     })
-    for (const { address, count, wanted } of reads) {
-      const indexes = [...new Set(wanted.map((i) => own[i]!.index))]
+    const add = ({ address, count, wanted }: PlannedRead, among: typeof own) => {
+      const indexes = [...new Set(wanted.map((i) => among[i]!.index))]
       plan.push({ device_id: device.id, register_type: type, address, count, wanted: indexes })
     }
+    for (const read of reads) add(read, joinable)
+    for (const read of eachAlone(single)) add(read, single)
   }
   return plan
 }
@@ -59,6 +74,22 @@ export function planDevice(device: Device, blocks: readonly ReadBlock[], timeout
 /** What a read of a device costs on its bus. */
 export function costOf({ bus, options }: Device, type: ReadBlock['register_type']): WireCost {
   return wireCost(bus.endpoint, type, bus.turnaroundMs, options.delay_ms)
+}
+
+/** A read for each of these ranges, equal ones once. */
+function eachAlone(ranges: readonly Wanted[]): PlannedRead[] {
+  const reads = new Map<string, { address: number; count: number; wanted: number[] }>()
+  for (const [index, { address, count }] of ranges.entries()) {
+    const key = `${address}+${count}`
+    const read = reads.get(key)
+    if (read === undefined) reads.set(key, { address, count, wanted: [index] })
+    else read.wanted.push(index)
+  }
+  return [...reads.values()]
+}
+
+function endOf({ address, count }: Wanted): number {
+  return address + count
 }
 
 function pieces(device: Device, block: ReadBlock): { address: number; count: number }[] {

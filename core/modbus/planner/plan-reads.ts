@@ -22,8 +22,8 @@ export interface PlanOptions {
   readonly maxGap?: number | undefined
   /** Never read unless wanted. */
   readonly forbidden?: readonly AddressRange[] | undefined
-  /** Addresses no request crosses from below unless one wanted range does. */
-  readonly walls?: readonly number[] | undefined
+  /** Pairs of addresses that no request brings both of unless one wanted range does. */
+  readonly apart?: readonly AddressRange[] | undefined
 }
 
 /** One request of a plan and the wanted ranges it brings, by index. */
@@ -55,12 +55,11 @@ export function planReads(wanted: readonly Wanted[], options: PlanOptions): Plan
     const start = end
     for (let last = first; last < sorted.length; last += 1) {
       const next = sorted[last]!
-      if (last > first && !mayJoin(start, end, next, options)) {
-        // A later range begins further off still.
-        break
-      }
+      // A later range begins further off still.
+      if (last > first && !mayJoin(end, next, options)) break
       const isLonger = next.address + next.count > end
       end = Math.max(end, next.address + next.count)
+      if (isLonger && options.apart?.length && bringsBoth(start, end, sorted.slice(first, last + 1), options)) break
       if (last > first && isLonger && end - start > (options.maxJoined ?? options.max)) break
       if (end - start > options.max) {
         if (last === first)
@@ -91,11 +90,18 @@ export function planCost(plan: readonly Wanted[], options: Pick<PlanOptions, 're
   return plan.reduce((sum, { count }) => sum + options.requestMs + count * options.addressMs, 0)
 }
 
-/** Whether a request over `start` to `end` may go on to `next`: nothing forbidden in the gap, no wall between. */
-function mayJoin(start: number, end: number, next: Wanted, options: PlanOptions): boolean {
+/** Whether a request that ends at `end` may go on to `next`: nothing forbidden in the gap. */
+function mayJoin(end: number, next: Wanted, options: PlanOptions): boolean {
   const gap = next.address - end
-  if (options.walls?.some((wall) => start < wall && wall <= next.address && wall >= end) === true) return false
   if (gap <= 0) return true
   if (gap > (options.maxGap ?? Number.POSITIVE_INFINITY)) return false
   return options.forbidden?.some((range) => range.from < next.address && range.to >= end) !== true
+}
+
+/** Whether a request over `start` to `end` brings two addresses that must be apart, and none of its ranges both of them. */
+function bringsBoth(start: number, end: number, ranges: readonly Wanted[], { apart = [] }: PlanOptions): boolean {
+  return apart.some(
+    ({ from, to }) =>
+      start <= from && to < end && !ranges.some(({ address, count }) => address <= from && to < address + count),
+  )
 }

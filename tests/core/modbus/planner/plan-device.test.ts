@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { LearnedRanges } from '../../../../core/modbus/planner/learned-ranges.js'
 import { type DeviceExtra, failure, openField } from '../field-harness.js'
 
 const HOLDING = Array.from({ length: 200 }, (_, address) => address)
@@ -89,36 +88,4 @@ test('a point longer than one request is refused whole, or put together again wh
   const part = (await torn.read('long', 'after')).points.map(({ value, quality, reason }) => [value, quality, reason])
   assert.deepEqual(part[0], [null, 'bad', 'DEVICE_FAILURE'])
   await torn.close()
-})
-
-test('three equal refusals teach a gap or a wall, another exception or an answer starts the count again', () => {
-  const learned = new LearnedRanges()
-  const gap = [{ from: 2, to: 3 }]
-  const refuse = (exception: number, joints = gap, now = 0) => learned.refused('holding', 0, exception, joints, now)
-  refuse(2)
-  refuse(2)
-  refuse(3)
-  refuse(2)
-  refuse(2)
-  learned.answered('holding', 0)
-  refuse(2)
-  refuse(2)
-  assert.deepEqual(learned.gaps('holding'), [])
-  const before = learned.version
-  refuse(2)
-  assert.deepEqual([learned.gaps('holding'), learned.gaps('input')], [gap, []])
-  assert.notEqual(learned.version, before)
-  for (let i = 0; i < 3; i += 1) refuse(2, [{ from: 9, to: 8 }], 1_000)
-  assert.deepEqual(learned.walls('holding'), [9])
-})
-
-test('what was learned is tried again after an hour', () => {
-  const learned = new LearnedRanges()
-  for (let i = 0; i < 3; i += 1) learned.refused('coil', 0, 2, [{ from: 2, to: 3 }], 500)
-  learned.forget(3_600_499)
-  assert.equal(learned.gaps('coil').length, 1)
-  const before = learned.version
-  learned.forget(3_600_500)
-  assert.deepEqual(learned.gaps('coil'), [])
-  assert.notEqual(learned.version, before, 'plans are made anew')
 })

@@ -45,6 +45,10 @@ function groupCost(group: readonly Wanted[], options: PlanOptions): number {
     if (!isWanted && options.forbidden?.some((range) => range.from <= at && at <= range.to))
       return Number.POSITIVE_INFINITY
   }
+  for (const { from, to } of options.apart ?? []) {
+    const isOfOne = group.some((range) => range.address <= from && to < range.address + range.count)
+    if (address <= from && to < address + count && !isOfOne) return Number.POSITIVE_INFINITY
+  }
   return options.requestMs + count * options.addressMs
 }
 
@@ -73,6 +77,13 @@ test('equals brute force on 200 seeded layouts of up to 12 points', () => {
               { from: 100, to: 100 },
             ]
           : [],
+      apart:
+        seed % 3 === 0
+          ? Array.from({ length: 3 }, () => {
+              const from = Math.floor(random() * 200)
+              return { from, to: from + 1 + Math.floor(random() * 12) }
+            })
+          : undefined,
     }
     const plan = planReads(wanted, options)
     const own = plan.reduce(
@@ -145,7 +156,7 @@ test('1,000 points are planned in under 20 ms', () => {
   assert.ok(Math.min(...times) < 20, `${Math.min(...times)} ms`)
 })
 
-test('what is forbidden, a wall, or too far is not read over', () => {
+test('what is forbidden, apart, or too far is not read together', () => {
   const wanted = [
     { address: 0, count: 2 },
     { address: 4, count: 2 },
@@ -155,8 +166,9 @@ test('what is forbidden, a wall, or too far is not read over', () => {
   assert.equal(reads({}), 1)
   assert.equal(reads({ forbidden: [{ from: 3, to: 3 }] }), 2)
   assert.equal(reads({ forbidden: [{ from: 1, to: 1 }] }), 1, 'a wanted address may be named forbidden for gaps')
-  assert.equal(reads({ walls: [4] }), 2)
-  assert.equal(reads({ walls: [1] }), 1, 'a wall inside one wanted range divides nothing')
+  assert.equal(reads({ apart: [{ from: 3, to: 4 }] }), 2)
+  assert.equal(reads({ apart: [{ from: 0, to: 1 }] }), 1, 'what one wanted range brings is not apart')
+  assert.equal(reads({ apart: [{ from: 6, to: 7 }] }), 1)
   assert.equal(reads({ maxGap: 1 }), 2)
   assert.equal(reads({ max: 4 }), 2)
   assert.throws(() => planReads([{ address: 0, count: 5 }], { ...options, max: 4 }), RangeError)
