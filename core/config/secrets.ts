@@ -1,4 +1,4 @@
-import type { Config } from './config.js'
+import type { Config, DatabaseConfig } from './config.js'
 
 /** The texts of all secrets of a configuration. */
 export function secretsOf({ app, mqtt, http, database, trace }: Config): readonly string[] {
@@ -8,10 +8,15 @@ export function secretsOf({ app, mqtt, http, database, trace }: Config): readonl
     passwordIn(mqtt.url),
     ...http.apiKeys,
     http.jwt?.secret,
-    'url' in database ? passwordIn(database.url) : undefined,
+    passwordOf(database),
     ...Object.values(trace?.headers ?? {}),
   ]
   return found.filter((text) => text !== undefined && text !== '') as string[]
+}
+
+/** Of the user of a database server. */
+export function passwordOf(database: DatabaseConfig): string | undefined {
+  return 'url' in database ? passwordIn(database.url) : undefined
 }
 
 function passwordIn(url: string | undefined): string | undefined {

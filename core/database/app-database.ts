@@ -3,6 +3,7 @@ import type { Dialect, Driver, PostgresDialectConfig } from 'kysely'
 import type { DatabaseConfig } from '../config/config.js'
 import { RouteMQError } from '../support/errors.js'
 import type { AppDatabase } from './app-tables.js'
+import { Login } from './login.js'
 import { SqliteThread } from './sqlite/client.js'
 import { ThreadDriver } from './sqlite/driver.js'
 import { watchedDialect } from './watched-dialect.js'
@@ -22,15 +23,22 @@ const CLOSE_MS = 1_000
  */
 export class AppConnections {
   readonly #config: DatabaseConfig
+  readonly #login: Login | undefined
   #open: { readonly db: AppDatabase; readonly thread: SqliteThread | undefined } | undefined
 
   constructor(config: DatabaseConfig) {
     this.#config = config
+    this.#login = config.kind === 'postgres' || config.kind === 'mysql' ? new Login(config.url) : undefined
+  }
+
+  /** Takes a new password of the same server, user and database, for the connections that are made from now on. */
+  usePassword(config: DatabaseConfig): void {
+    if (config.kind === 'postgres' || config.kind === 'mysql') this.#login?.use(config.url)
   }
 
   /** Its queries reject with DATABASE_UNAVAILABLE while the database is away, and where there is none. */
   get db(): AppDatabase {
-    this.#open ??= open(this.#config)
+    this.#open ??= open(this.#config, this.#login)
     return this.#open.db
   }
 
@@ -59,16 +67,22 @@ const NO_DRIVER: Driver = {
   destroy: async () => {},
 }
 
-function open(config: DatabaseConfig) {
+function open(config: DatabaseConfig, login: Login | undefined) {
   // Required, because a getter cannot wait; imported above, every worker would pay for it, most of them for nothing.
   const kysely = createRequire(import.meta.url)('kysely') as KyselyModule
   const thread = config.kind === 'sqlite' ? new SqliteThread(config.file) : undefined
-  const dialect = watchedDialect(dialectOf(kysely, config, thread), { onTrouble: () => {} })
+  const dialect = watchedDialect(dialectOf(kysely, config, { thread, login }), { onTrouble: () => {} })
   return { db: new kysely.Kysely<object>({ dialect }) as AppDatabase, thread }
 }
 
-function dialectOf(kysely: KyselyModule, config: DatabaseConfig, thread: SqliteThread | undefined): Dialect {
-  if (config.kind === 'none' || config.kind === 'sqlite') {
+interface Ways {
+  readonly thread: SqliteThread | undefined
+  /** Of a server. */
+  readonly login: Login | undefined
+}
+
+function dialectOf(kysely: KyselyModule, config: DatabaseConfig, { thread, login }: Ways): Dialect {
+  if (config.kind === 'none' || config.kind === 'sqlite' || login === undefined) {
     return {
       createAdapter: () => new kysely.SqliteAdapter(),
       createIntrospector: (db) => new kysely.SqliteIntrospector(db),
@@ -77,7 +91,7 @@ function dialectOf(kysely: KyselyModule, config: DatabaseConfig, thread: SqliteT
     }
   }
   const options = {
-    url: config.url,
+    login,
     poolSize: Math.min(config.poolSize, POOL_SIZE),
     connectMs: CONNECT_MS,
     statementMs: STATEMENT_MS,

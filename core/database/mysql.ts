@@ -2,6 +2,7 @@ import { createRequire } from 'node:module'
 import type { MysqlPool, MysqlPoolConnection } from 'kysely'
 import type mysql from 'mysql2'
 import { cancellable } from './awaited.js'
+import type { Login } from './login.js'
 import type { ServerOptions } from './postgres.js'
 import { exactInteger } from './values.js'
 
@@ -12,10 +13,11 @@ const SESSION =
 
 /** MySQL or MariaDB connections in UTC, for kysely; `bigint` is a number, beyond 2^53 a bigint. */
 export function mysqlPool(options: ServerOptions): MysqlPool {
+  const { login } = options
   // Loaded only where it is the database.
   const { createConnection, createPool } = createRequire(import.meta.url)('mysql2') as typeof mysql
   const pool = createPool({
-    uri: options.url,
+    uri: login.url,
     connectionLimit: options.poolSize,
     connectTimeout: options.connectMs,
     charset: 'utf8mb4',
@@ -30,7 +32,13 @@ export function mysqlPool(options: ServerOptions): MysqlPool {
       return text === null ? null : exactInteger(text)
     },
   })
+  login.onChange((password) => {
+    // The driver reads it with each connection that it makes, and has no other way to give it a new one.
+    ;(pool as unknown as { config: { connectionConfig: mysql.ConnectionOptions } }).config.connectionConfig.password =
+      password
+  })
   pool.on('connection', (connection) => {
+    login.letIn(connection)
     const isMaria = /maria/i.test(
       String((connection as { _handshakePacket?: { serverVersion?: string } })._handshakePacket?.serverVersion),
     )
@@ -45,7 +53,7 @@ export function mysqlPool(options: ServerOptions): MysqlPool {
     connection.on('error', options.onBroken)
   })
   const cancel = async (threadId: number, statement: string) => {
-    const connection = createConnection({ uri: options.url, connectTimeout: options.connectMs, charset: 'utf8mb4' })
+    const connection = createConnection({ uri: login.url, connectTimeout: options.connectMs, charset: 'utf8mb4' })
     connection.on('error', () => {})
     const ask = (sql: string, parameters: unknown[]) =>
       new Promise<unknown[]>((resolve, reject) => {
@@ -80,12 +88,13 @@ function limitOf(ms: number, isMaria: boolean): string {
 const wrapped = new WeakMap<mysql.PoolConnection, MysqlPoolConnection>()
 
 interface Limits {
+  readonly login: Login
   readonly statementMs: number
   readonly cancel: (threadId: number, statement: string) => Promise<void>
 }
 
 /** A pooled connection that is thrown away when a statement gets no answer in time, or was cancelled. */
-function limited(connection: mysql.PoolConnection, { statementMs, cancel }: Limits): MysqlPoolConnection {
+function limited(connection: mysql.PoolConnection, { login, statementMs, cancel }: Limits): MysqlPoolConnection {
   const known = wrapped.get(connection)
   if (known !== undefined) return known
   let dead = false
@@ -117,7 +126,7 @@ function limited(connection: mysql.PoolConnection, { statementMs, cancel }: Limi
       )
     },
     release() {
-      if (dead) connection.destroy()
+      if (dead || login.isOver(connection)) connection.destroy()
       else connection.release()
     },
   }

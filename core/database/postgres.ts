@@ -3,11 +3,12 @@ import { createRequire } from 'node:module'
 import type { PostgresPool, PostgresPoolClient, PostgresQueryResult } from 'kysely'
 import type pg from 'pg'
 import { cancellable } from './awaited.js'
+import type { Login } from './login.js'
 import { CopyRows, copyInto } from './postgres-copy.js'
 import { exactInteger } from './values.js'
 
 export interface ServerOptions {
-  readonly url: string
+  readonly login: Login
   readonly poolSize: number
   /** Milliseconds until an unanswered connection attempt fails. */
   readonly connectMs: number
@@ -24,12 +25,18 @@ const NUMERIC_PARSERS = new Map<number, (text: string) => unknown>([[INT8, exact
 
 /** PostgreSQL connections in UTC, for kysely; `int8` is a number, beyond 2^53 a bigint. */
 export function postgresPool(options: ServerOptions): PostgresPool {
+  const { login } = options
   // Loaded only where it is the database: a driver takes time and memory of every start.
-  const { Client, Pool, types } = createRequire(import.meta.url)('pg') as typeof pg
+  const { Client: AnyClient, Pool, types } = createRequire(import.meta.url)('pg') as typeof pg
+  /** Made with the password of its own time, not with that of its pool's. */
+  class Client extends AnyClient {
+    constructor(config?: pg.ClientConfig) {
+      super({ ...config, connectionString: login.url })
+    }
+  }
   // Its own for each pool: a cancelling connection knows by it that a process is still a connection of this pool.
   const name = `routemq ${randomUUID()}`
   const settings = {
-    connectionString: options.url,
     connectionTimeoutMillis: options.connectMs,
     query_timeout: options.statementMs,
     keepAlive: true,
@@ -41,11 +48,14 @@ export function postgresPool(options: ServerOptions): PostgresPool {
         NUMERIC_PARSERS.get(oid) ?? types.getTypeParser(oid, format as 'text')) as typeof types.getTypeParser,
     },
   }
-  const pool = new Pool({ ...settings, max: options.poolSize })
+  const pool = new Pool({ ...settings, max: options.poolSize, Client })
   pool.on('error', options.onBroken)
   // Between the pool's listener and ours there is a moment without any: a server that dies just as it lets us in would end
   // the process. What happened is seen by the next statement.
-  pool.on('connect', (client) => client.on('error', () => {}))
+  pool.on('connect', (client) => {
+    client.on('error', () => {})
+    login.letIn(client)
+  })
   const cancel = async (processId: number) => {
     const client = new Client(settings)
     client.on('error', () => {})
@@ -60,9 +70,14 @@ export function postgresPool(options: ServerOptions): PostgresPool {
     }
   }
   return {
-    connect: async () => new LimitedClient(await pool.connect(), cancel),
+    connect: async () => new LimitedClient(await pool.connect(), { login, cancel }),
     end: () => pool.end(),
   }
+}
+
+interface ClientOptions {
+  readonly login: Login
+  readonly cancel: (processId: number) => Promise<void>
 }
 
 /** A pooled client whose connection is not used again after a statement that got no answer in time. */
@@ -73,10 +88,12 @@ class LimitedClient implements PostgresPoolClient {
     this.#broken = error
   }
 
-  readonly #cancel: (processId: number) => Promise<void>
+  readonly #login: Login
+  readonly #cancel: ClientOptions['cancel']
 
-  constructor(client: pg.PoolClient, cancel: (processId: number) => Promise<void>) {
+  constructor(client: pg.PoolClient, { login, cancel }: ClientOptions) {
     this.#client = client
+    this.#login = login
     this.#cancel = cancel
     // While it is checked out, the pool does not listen: an unheard error event would end the process.
     client.on('error', this.#note)
@@ -105,6 +122,6 @@ class LimitedClient implements PostgresPoolClient {
 
   release(): void {
     this.#client.off('error', this.#note)
-    this.#client.release(this.#broken)
+    this.#client.release(this.#broken ?? this.#login.isOver(this.#client))
   }
 }

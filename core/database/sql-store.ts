@@ -7,6 +7,7 @@ import { loadAppMigrations } from './app-migrations.js'
 import { type Trouble, troubleOf } from './connection-errors.js'
 import type { DialectName } from './dialect.js'
 import { makeHypertable } from './hypertable.js'
+import { Login } from './login.js'
 import { FRAMEWORK_MIGRATIONS } from './migrations/index.js'
 import { Migrator } from './migrator.js'
 import { mysqlPool } from './mysql.js'
@@ -63,6 +64,8 @@ export class SqlStore implements Store {
   readonly #sqlite: SqliteReadings | undefined
   /** Reads history beside what is written. */
   readonly #reader: { readonly kysely: Kysely<unknown>; readonly thread?: SqliteThread } | undefined
+  /** Of each pool of a server. */
+  readonly #logins: Login[] = []
   readonly #listeners = new Set<(state: StoreState) => void>()
   #state: StoreState = { name: 'disconnected', reason: 'not tried yet' }
   /** Of the file that is open; undefined before it is. */
@@ -165,6 +168,13 @@ export class SqlStore implements Store {
     })
   }
 
+  usePassword(config: DatabaseConfig): void {
+    if (config.kind !== 'postgres' && config.kind !== 'mysql') return
+    for (const login of this.#logins) login.use(config.url)
+    // Where it was refused so far, it need not wait for the next look.
+    if (this.#state.name !== 'ok') this.#check()
+  }
+
   close(): Promise<void> {
     this.#closing ??= this.#close()
     return this.#closing
@@ -221,7 +231,7 @@ export class SqlStore implements Store {
   #dialectOf(config: ServerConfig, thread: SqliteThread | undefined, limits: Partial<ServerOptions> = {}): Dialect {
     if (config.kind === 'sqlite') return sqliteDialect(thread!)
     const options = {
-      url: config.url,
+      login: this.#loginOf(config.url),
       poolSize: config.poolSize,
       connectMs: this.#options.connectMs ?? 3_000,
       statementMs: this.#statementMs(),
@@ -231,6 +241,12 @@ export class SqlStore implements Store {
     return config.kind === 'postgres'
       ? new PostgresDialect({ pool: postgresPool(options) })
       : new MysqlDialect({ pool: mysqlPool(options) })
+  }
+
+  #loginOf(url: string): Login {
+    const login = new Login(url)
+    this.#logins.push(login)
+    return login
   }
 
   #migrator(table: string, steps: ConstructorParameters<typeof Migrator>[0]['steps']): Migrator {

@@ -1,4 +1,5 @@
 import type { Kysely } from 'kysely'
+import type { DatabaseConfig } from '../config/config.js'
 import type { DialectName } from './dialect.js'
 import type { StepStatus } from './migrator.js'
 import type { ReadingRepository } from './readings/repository.js'
@@ -60,6 +61,11 @@ export interface Store {
   backup(file: string): Promise<void>
   /** Runs work in one transaction: where it rejects, everything is as it was. */
   transaction<T>(work: (within: StoreTransaction) => Promise<T>): Promise<T>
+  /**
+   * Takes the password of a generation of the configuration that names the same server, user and database: connections are made
+   * with it from now on, and those that are open are replaced as they become free.
+   */
+  usePassword(config: DatabaseConfig): void
   close(): Promise<void>
   /** For the tables of the application (`ctx.db`). */
   readonly kysely: Kysely<unknown>

@@ -237,7 +237,9 @@ export async function assemble(options: AssemblyOptions): Promise<Product> {
     isReady,
     applyLive: async (next) => {
       current = next
-      crew.supervisor?.useCredentials(next.mqtt)
+      storage.usePassword(next)
+      const { username, password } = next.mqtt
+      crew.supervisor?.useCredentials({ username, password, database: next.database })
       field.writes.setSystem(next.modbus.writeEnabled)
       field.cache.ttlMs = next.poller.cacheTtlMs
       sidecar?.reconfigure(next)

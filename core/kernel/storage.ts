@@ -186,6 +186,13 @@ export class Storage {
     }
   }
 
+  /** Takes the password of a generation of the configuration that has the database where it is. */
+  usePassword({ database }: Config): void {
+    const { store, connections } = this.#parts
+    store?.usePassword(database)
+    connections.usePassword(database)
+  }
+
   workerLost(worker: string): void {
     this.#deliveries.workerLost(worker)
   }

@@ -1,4 +1,4 @@
-import { secretsOf } from '../config/secrets.js'
+import { passwordOf, secretsOf } from '../config/secrets.js'
 import { prepareTypeScript } from '../config/typescript-loader.js'
 import { AppConnections } from '../database/app-database.js'
 import { createLogger, isCollected } from '../observability/create-logger.js'
@@ -56,7 +56,8 @@ process.on('message', (message: ToWorker) => {
       return void worker?.takeOver()
     case 'credentials':
       credentials = message
-      hideValues([message.password ?? ''])
+      hideValues([message.password ?? '', passwordOf(message.database) ?? ''])
+      tables?.usePassword(message.database)
       return
     case 'connect':
       return mayConnect()

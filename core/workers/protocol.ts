@@ -1,4 +1,4 @@
-import type { Config } from '../config/config.js'
+import type { Config, DatabaseConfig } from '../config/config.js'
 import type { ClaimOutcome, StoredMessage } from '../delivery/delivery-store.js'
 import type { DrainOutcome } from '../mqtt/drain-session.js'
 import type { ErrorShape } from '../support/errors.js'
@@ -49,8 +49,13 @@ export type ToWorker =
   | { readonly type: 'answer'; readonly id: number; readonly ok: false; readonly error: ErrorShape }
   /** Finish and exit 0. `keep`: the session stays at the broker (full stop); `leave`: it is drained and ended. */
   | { readonly type: 'stop'; readonly how: 'keep' | 'leave'; readonly deadlineMs: number }
-  /** The user and password at the broker are others from the next connection on. */
-  | { readonly type: 'credentials'; readonly username: string | undefined; readonly password: string | undefined }
+  /** The user and password at the broker, or the password at the database, are others from the next connection on. */
+  | {
+      readonly type: 'credentials'
+      readonly username: string | undefined
+      readonly password: string | undefined
+      readonly database: DatabaseConfig
+    }
   /** The answer to `loaded`: nobody else has a session of this worker open any more. */
   | { readonly type: 'connect' }
   /** Handle what the broker keeps for a lane that is gone, and end its session. */

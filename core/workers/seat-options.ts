@@ -1,4 +1,4 @@
-import type { MqttConfig } from '../config/config.js'
+import type { DatabaseConfig, MqttConfig } from '../config/config.js'
 import type { Logger } from '../observability/logger.js'
 import type { Clock } from '../support/clock.js'
 import type { RouteMQError } from '../support/errors.js'
@@ -7,7 +7,7 @@ import type { GatewayServices } from './services.js'
 import type { SessionBook } from './session-book.js'
 import type { TakeLine } from './worker-lines.js'
 
-export type Credentials = Pick<MqttConfig, 'username' | 'password'>
+export type Credentials = Pick<MqttConfig, 'username' | 'password'> & { readonly database: DatabaseConfig }
 
 /** What every seat of a supervisor is given. */
 export interface SeatOptions {

@@ -223,9 +223,9 @@ export class Seat {
     this.#child?.send({ type: 'let_go', clientId })
   }
 
-  /** For its next connections to the broker. */
-  useCredentials({ username, password }: Credentials): void {
-    this.#child?.send({ type: 'credentials', username, password })
+  /** For its next connections to the broker and to the database. */
+  useCredentials({ username, password, database }: Credentials): void {
+    this.#child?.send({ type: 'credentials', username, password, database })
   }
 
   /** Finishes parked messages that nobody else does. */

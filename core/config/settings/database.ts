@@ -8,7 +8,8 @@ export const DATABASE_SETTINGS = {
     names: ['DATABASE_URL'],
     kind: text('sqlite:///file, postgres://…, mysql://… or none'),
     secret: 'file',
-    about: 'Database as a URL (driver suffixes such as `+asyncpg` are ignored), or `none`.',
+    about:
+      'Database as a URL (driver suffixes such as `+asyncpg` are ignored), or `none`. Its password alone changes live.',
   }),
   enableMysql: setting({
     path: 'database.enable_mysql',
@@ -54,7 +55,8 @@ export const DATABASE_SETTINGS = {
     names: ['DB_PASS'],
     kind: text(),
     secret: 'file',
-    about: 'Password of that user.',
+    effect: 'live',
+    about: 'Password of that user. With a change of where the database is, or who uses it, it needs a restart.',
   }),
   dbPool: setting({
     path: 'database.pool_size',

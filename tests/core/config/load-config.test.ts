@@ -383,6 +383,34 @@ test('--workers is stronger than everything and is checked', (t) => {
   )
 })
 
+test('a password of the database changes live, where the database and its user stay the same', (t) => {
+  const server = { DB_CONNECTION: 'postgres', DB_HOST: 'db', DB_PASS: 'one' }
+  const byUrl = (url: string) => ({ DATABASE_URL: url })
+  const change = (before: Record<string, string>, after: Record<string, string>) =>
+    changedSettings(load(t, before).values, load(t, after).values).map(({ name, effect }) => `${name} ${effect}`)
+  assert.deepEqual(change(server, { ...server, DB_PASS: 'two' }), ['DB_PASS live'])
+  assert.deepEqual(change(server, { ...server, DB_PASS: 'two', DB_HOST: 'other' }), [
+    'DB_HOST restart',
+    'DB_PASS restart',
+  ])
+  assert.deepEqual(change(server, { DB_CONNECTION: 'postgres', DB_HOST: 'db' }), ['DB_PASS restart'])
+  const url = byUrl('postgresql+asyncpg://plant:one@db:5432/routemq?sslmode=require')
+  assert.deepEqual(change(url, byUrl('postgresql+asyncpg://plant:t%3Awo@db:5432/routemq?sslmode=require')), [
+    'DATABASE_URL live',
+  ])
+  for (const other of [
+    'postgresql+asyncpg://plant:two@other:5432/routemq?sslmode=require',
+    'postgresql+asyncpg://else:two@db:5432/routemq?sslmode=require',
+    'postgresql+asyncpg://plant:two@db:5432/other?sslmode=require',
+    'postgresql+asyncpg://plant@db:5432/routemq?sslmode=require',
+  ]) {
+    assert.deepEqual(change(url, byUrl(other)), ['DATABASE_URL restart'], other)
+  }
+  const held = load(t, server)
+  const { config } = load(t, { ...server, DB_PASS: 'two', DB_HOST: 'other' }, {}, { held: held.resolved })
+  assert.deepEqual(config.database, held.config.database, 'no new password at the old server')
+})
+
 test('changed settings say what each needs', (t) => {
   const running = load(t, { POLL_INTERVAL_SECONDS: '5', HTTP_PORT: '8001', ROUTEMQ_WORKERS: '2' })
   const env = { POLL_INTERVAL_SECONDS: '6', HTTP_PORT: '8002', ROUTEMQ_WORKERS: '3', MQTT_BROKER: 'elsewhere' }

@@ -291,7 +291,7 @@ test('a worker over its memory limit is replaced after the change that is under 
   const { supervisor, told, report } = supervised(t, 1, shared)
   await supervisor.start([slot(1)])
   const { pid } = report('slot-1')
-  supervisor.useCredentials({ username: undefined, password: undefined })
+  supervisor.useCredentials({ username: undefined, password: undefined, database: { kind: 'none' } })
   await until('it is replaced', () => report('slot-1').state === 'ready' && report('slot-1').pid !== pid)
   assert.ok(told('slot-1').includes('stop keep'))
   assert.equal(told('slot-1').filter((line) => line === 'connect').length, 2)
