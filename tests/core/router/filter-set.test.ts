@@ -12,13 +12,16 @@ const filterText = fc
   .map(([levels, end]) => (end === '#' ? '#' : levels.join('/') + end))
   .filter((text) => text !== '')
 
-/** Every topic of up to five levels over the letters of the filters, and one that stands for all others. */
+/**
+ * Every topic of up to five levels over the letters of the filters, and one that stands for all others. Also the empty one:
+ * nobody can publish on it, but `/#` and `+` both match it, and that there is none changes nothing anywhere.
+ */
 const topics: string[] = []
 for (let depth = 1, level = ['']; depth <= 5; depth += 1) {
   level = level.flatMap((prefix) =>
     ['a', 'b', '$s', '', 'other'].map((part) => (depth === 1 ? part : `${prefix}/${part}`)),
   )
-  topics.push(...level.filter((topic) => topic !== ''))
+  topics.push(...level)
 }
 
 test('overlaps and containing say what trying all topics says (fast-check)', () => {
