@@ -18,6 +18,7 @@ export interface DeviceHealthContext {
   readonly probes: ProbeBudget
   /** Whether its bus has no other device that could be held up. */
   readonly isAlone: () => boolean
+  readonly isBusAway: () => boolean
   readonly onState: (state: DeviceState, before: DeviceState) => void
   readonly onBreaker: (state: 'open' | 'closed') => void
 }
@@ -143,6 +144,8 @@ export class DeviceHealth {
   #unanswered(error: BusError, sentAt: number): void {
     const now = this.#context.clock.monotonic()
     if (error.failure.kind === 'lost') {
+      // One that takes connections and closes them is away as a whole: no fault of who was asked just then.
+      if (this.#context.isBusAway()) return
       // Requests that one broken connection took with it are one failure: its end may be that of the bus.
       if (sentAt < this.#lostAt) return
       this.#lostAt = now

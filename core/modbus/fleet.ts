@@ -63,7 +63,7 @@ interface Line {
   readonly bus: Bus
   readonly probes: ProbeBudget
   readonly devices: Set<string>
-  /** A connect failed and none has succeeded since. */
+  /** A connect failed and no connection has proved itself since. */
   isAway: boolean
 }
 
@@ -73,8 +73,8 @@ export class Fleet {
   readonly #lines = new Map<string, Line>()
   readonly #known = new Map<string, KnownDevice>()
   readonly #inactive = new Set<string>()
-  /** Buses that lost their last device and are on their way out. */
-  readonly #leaving = new Set<Promise<void>>()
+  /** By id: buses on their way out, which may hold their line a little longer. */
+  readonly #leaving = new Map<string, Promise<unknown>>()
 
   constructor(options: FleetOptions) {
     this.#options = options
@@ -170,7 +170,7 @@ export class Fleet {
 
   async stop(deadlineMs: number): Promise<void> {
     const lines = [...this.#lines.values()]
-    await Promise.all([...lines.map(({ bus }) => bus.stop(deadlineMs)), ...this.#leaving])
+    await Promise.all([...lines.map(({ bus }) => bus.stop(deadlineMs)), ...this.#leaving.values()])
   }
 
   /** The first device of a bus says how it is used; one that disagrees is kept out, loudly. */
@@ -195,6 +195,7 @@ export class Fleet {
       breaker,
       probes: line.probes,
       isAlone: () => line.devices.size === 1,
+      isBusAway: () => line.isAway,
       onState: (state, before) => this.#deviceChanged(id, state, before),
       onBreaker: (state) => this.#breakerChanged(id, state),
     })
@@ -230,8 +231,11 @@ export class Fleet {
   }
 
   #closeLater({ bus }: Line): void {
-    const closing = bus.stop(2_000).finally(() => this.#leaving.delete(closing))
-    this.#leaving.add(closing)
+    const { id } = bus
+    const closing = Promise.all([this.#leaving.get(id), bus.stop(2_000)]).finally(() => {
+      if (this.#leaving.get(id) === closing) this.#leaving.delete(id)
+    })
+    this.#leaving.set(id, closing)
   }
 
   #open(id: string, endpoint: BusEndpoint): Line {
@@ -245,6 +249,7 @@ export class Fleet {
       clock,
       random,
       claimConnect: () => gate.claim(host),
+      predecessor: this.#leaving.get(id),
       // One that is on its way out does not speak for the next of its name.
       onState: (state) => this.#lines.get(id)?.bus === bus && this.#busChanged(id, state),
       onEcho: (state) => this.#lines.get(id)?.bus === bus && this.#echoChanged(id, state),
@@ -265,7 +270,7 @@ export class Fleet {
       logger.warn({ bus: id, devices, cause: state.cause }, 'bus is away')
       emit({ type: 'bus', bus: id, state: 'down', cause: state.cause, devices, at: clock.now() })
       for (const device of devices) this.find(device)?.health.busChanged(false)
-    } else if (state.name === 'open' && line.isAway) {
+    } else if (state.name === 'open' && state.isProven && line.isAway) {
       line.isAway = false
       logger.info({ bus: id, devices }, 'bus is back')
       emit({ type: 'bus', bus: id, state: 'up', devices, at: clock.now() })

@@ -7,13 +7,14 @@ export type BusState =
   /** Not connected and not wanted: never used yet, or closed after idling. */
   | { readonly name: 'idle' }
   | { readonly name: 'connecting' }
-  | { readonly name: 'open' }
+  /** `isProven` once a request on it ended otherwise than with the connection itself. */
+  | { readonly name: 'open'; readonly isProven: boolean }
   /** Away. Polls fail at once until `retryAt`; a command tries again by itself. */
   | {
       readonly name: 'down'
       readonly cause: string
       readonly retryAt: number
-      /** Connects that failed in a row; 0 where the connection just broke and none was tried yet. */
+      /** Connects that failed in a row; 0 where a connection just broke that may have been good. */
       readonly failedConnects: number
     }
   | { readonly name: 'stopped' }
@@ -32,7 +33,15 @@ export interface BusConnectionOptions {
   readonly onLost: () => void
   /** A connect failed. */
   readonly onFailed: (cause: string) => void
+  /** No connect before it resolves: whoever had the line before may still be about to close it. */
+  readonly predecessor?: Promise<unknown> | undefined
 }
+
+/**
+ * Connections in a row that broke before they carried anything, after which they are as good as refused: converters
+ * without their serial line take each connection and close it at once. A single one may have been the fault of one unit.
+ */
+const BROKEN_IN_A_ROW = 2
 
 /** The connection of one bus: opened on demand, after a loss with jittered back-off, closed when it idles. */
 export class BusConnection {
@@ -41,14 +50,17 @@ export class BusConnection {
   readonly #gone = new AbortController()
   #state: BusState = { name: 'idle' }
   #transport: ModbusTransport | undefined
+  /** Connects in a row that failed, or whose connection broke unproven. */
   #failedConnects = 0
+  #connecting: Promise<void> = Promise.resolve()
   #cancelConnect: (() => void) | undefined
   #cancelIdle: (() => void) | undefined
   /** The last connection on its way out: a serial port cannot be opened before it is closed. */
-  #closing: Promise<void> = Promise.resolve()
+  #closing: Promise<unknown>
 
   constructor(options: BusConnectionOptions) {
     this.#options = options
+    this.#closing = options.predecessor ?? Promise.resolve()
     this.#backoff = new Backoff({ first: 100, max: 5_000, random: options.random })
   }
 
@@ -64,9 +76,20 @@ export class BusConnection {
   open(timeoutMs: number): void {
     if (this.#state.name === 'connecting' || this.#state.name === 'stopped') return
     this.#setState({ name: 'connecting' })
+    const connect = () => {
+      this.#connecting = this.#connect(timeoutMs)
+    }
     const wait = this.#options.claimConnect()
-    if (wait <= 0) void this.#connect(timeoutMs)
-    else this.#cancelConnect = this.#options.clock.after(wait, () => void this.#connect(timeoutMs))
+    if (wait <= 0) connect()
+    else this.#cancelConnect = this.#options.clock.after(wait, connect)
+  }
+
+  /** A request was answered, or waited for in vain: the connection itself is good. */
+  proved(): void {
+    if (this.#state.name !== 'open' || this.#state.isProven) return
+    this.#backoff.reset()
+    this.#failedConnects = 0
+    this.#setState({ name: 'open', isProven: true })
   }
 
   /** Drops a connection that is open but dead; the next request opens a fresh one. */
@@ -99,7 +122,9 @@ export class BusConnection {
     this.#gone.abort(new Error(why))
   }
 
+  /** Resolves when nothing of it holds the line any more, a connect under way included. */
   async close(): Promise<void> {
+    await this.#connecting
     if (this.#transport !== undefined) this.#discard(this.#transport)
     await this.#closing
   }
@@ -123,9 +148,7 @@ export class BusConnection {
       return
     }
     this.#transport = transport
-    this.#backoff.reset()
-    this.#failedConnects = 0
-    this.#setState({ name: 'open' })
+    this.#setState({ name: 'open', isProven: false })
     this.#options.onOpen()
   }
 
@@ -135,12 +158,18 @@ export class BusConnection {
 
   #lost(transport: ModbusTransport, cause: Error): void {
     if (this.#transport !== transport || this.#state.name === 'stopped') return
+    const wasProven = this.#state.name === 'open' && this.#state.isProven
     this.#discard(transport)
     // Many devices close what idles; with nothing waiting that is no outage.
     if (!this.#options.isWanted()) {
       this.#setState({ name: 'idle' })
       return
     }
+    if (!wasProven && this.#failedConnects + 1 >= BROKEN_IN_A_ROW) {
+      this.#down(cause.message)
+      return
+    }
+    if (!wasProven) this.#failedConnects += 1
     // What waits goes out over a fresh connection, after a short jittered pause.
     const retryAt = this.#options.clock.monotonic() + this.#backoff.next()
     this.#setState({ name: 'down', cause: cause.message, retryAt, failedConnects: 0 })

@@ -135,8 +135,9 @@ export class BusConnections {
   }
 
   #changed(): void {
-    const open = this.#lanes.find(({ connection }) => connection.state.name === 'open')
-    const { state } = (open ?? this.#lanes[0]!).connection
+    const open = this.#lanes.filter(({ connection }) => connection.state.name === 'open')
+    const proven = open.find(({ connection: { state } }) => state.name === 'open' && state.isProven)
+    const { state } = (proven ?? open[0] ?? this.#lanes[0]!).connection
     if (state === this.#state) return
     this.#state = state
     this.#options.onState(state)

@@ -25,6 +25,8 @@ export interface BusOptions {
   /** Milliseconds to wait before a connect, shared by all buses of a host. */
   readonly claimConnect: () => number
   readonly onState: (state: BusState) => void
+  /** See {@link BusConnectionOptions.predecessor}. */
+  readonly predecessor?: Promise<unknown> | undefined
   /** A read showed whether the line gives back what is sent. */
   readonly onEcho?: (state: EchoState) => void
 }
@@ -77,6 +79,7 @@ export class Bus {
       random,
       claimConnect,
       onState,
+      predecessor: options.predecessor,
       isWanted: () => this.#queue.size > 0,
       // What was late on the line is still to come after it was opened again, over another socket to its converter too.
       onOpen: () => this.#pump(),
@@ -105,6 +108,16 @@ export class Bus {
   /** See {@link RoundTrips.turnaroundMs}. */
   get turnaroundMs(): number | undefined {
     return this.#roundTrips.turnaroundMs
+  }
+
+  /** See {@link RoundTrips.steadyTurnaroundMs}. */
+  get steadyTurnaroundMs(): number | undefined {
+    return this.#roundTrips.steadyTurnaroundMs
+  }
+
+  /** See {@link RoundTrips.planVersion}. */
+  get planVersion(): number {
+    return this.#roundTrips.planVersion
   }
 
   /** Requests that may be on the wire at once, over all connections. */
@@ -286,6 +299,7 @@ export class Bus {
     const now = this.#clock.monotonic()
     const roundTripMs = now - job.sentAt
     lane.silent = 0
+    lane.connection.proved()
     if (job.unit !== 0 || !this.broadcasts) this.#roundTrips.took(roundTripMs, values)
     job.resolve({ values, data, roundTripMs, completedAt: this.#clock.now() })
     this.#vacate(lane, job, now, now - startedAt)
@@ -316,8 +330,12 @@ export class Bus {
 
   #failed(lane: Lane, transport: ModbusTransport, job: BusJob, error: unknown): void {
     const kind = error instanceof TransportError ? error.failure.kind : 'protocol'
-    if (kind === 'exception') lane.silent = 0
-    if (kind === 'exception' || kind === 'not_sent' || kind === 'lost') return
+    if (kind === 'not_sent' || kind === 'lost') return
+    lane.connection.proved()
+    if (kind === 'exception') {
+      lane.silent = 0
+      return
+    }
     // Time-out or nonsense: the true answer may still be on its way.
     lane.isStale = true
     this.#late.expect(job.unit, job.request.call, this.#clock.monotonic() + this.#settings.lateGraceMs)

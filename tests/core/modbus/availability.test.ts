@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Fault } from '../../../core/modbus/server/faults.js'
@@ -132,6 +134,41 @@ test('a bus that is refused is one event and one line; its devices follow from i
   await p.field.stop(100)
 })
 
+test('a bus that takes each connection and closes it at once is away as a whole, and back with its first answer', async () => {
+  const taken: Socket[] = []
+  const closing = createServer(
+    (socket) =>
+      void taken.push(
+        socket
+          .on('error', () => {})
+          .resume()
+          .end(),
+      ),
+  ).listen(0, '127.0.0.1')
+  await once(closing, 'listening')
+  const { port } = closing.address() as AddressInfo
+  const ids = ['unit1', 'unit2', 'unit3']
+  const p = await plant(3, { port })
+  while (taken.length < 4) {
+    for (const id of ids) await failure(p.poll(id))
+    await pause(20)
+  }
+  for (const id of ids) assert.deepEqual(p.states(id), ['bus_down'], 'none of them is silent by itself')
+  assert.deepEqual(
+    p.events.flatMap((event) => (event.type === 'bus' ? [event.state] : [])),
+    ['down'],
+  )
+  assert.deepEqual(p.lines, ['bus is away'])
+  closing.close()
+  await once(closing, 'close')
+  const again = await openField({ port, units: { 1: {}, 2: {}, 3: {} } }, {})
+  await p.field.request({ op: 'read', device_id: 'unit2', register_type: 'holding', address: 0, count: 1 })
+  assert.deepEqual(p.lines, ['bus is away', 'bus is back'])
+  assert.deepEqual(p.states('unit2'), ['bus_down', 'unknown', 'online'])
+  await again.close()
+  await p.close()
+})
+
 test('polls that one broken connection takes with it are one failure of their device', async () => {
   const p = await plant(1, { timeout_ms: 5_000, poll_timeout_ms: 5_000, options: { in_flight: 8 } })
   await p.poll()
@@ -174,7 +211,7 @@ test('a device that nobody polls goes offline with its breaker', async () => {
   const p = await plant()
   const read = () => p.field.request({ op: 'read', device_id: 'unit1', register_type: 'holding', address: 0, count: 1 })
   await read()
-  p.plant.faults.set(1, { kind: 'reset' })
+  p.plant.faults.set(1, { kind: 'silence' })
   for (let i = 0; i < 4; i += 1) await failure(read())
   assert.deepEqual(p.states(), ['online'])
   await failure(read())

@@ -191,8 +191,11 @@ test('a bus that cannot be opened fails what waits; polls fail at once until it 
   line.calls[0]!.answer([5])
   assert.deepEqual((await sent).values, [5])
   assert.deepEqual(
-    states.map((state) => (state.name === 'down' ? `down ${state.failedConnects}` : state.name)),
-    ['connecting', 'down 1', 'connecting', 'down 2', 'connecting', 'open'],
+    states.map((state) => {
+      if (state.name === 'down') return `down ${state.failedConnects}`
+      return state.name === 'open' && state.isProven ? 'proven' : state.name
+    }),
+    ['connecting', 'down 1', 'connecting', 'down 2', 'connecting', 'open', 'proven'],
   )
   await bus.stop(100)
 })

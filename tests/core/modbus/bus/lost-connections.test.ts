@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { TransportError } from '../../../../core/modbus/transport/transport.js'
+import { FakeClock } from '../../../../core/testing/fake-clock.js'
+import { kindOf, open, read, ScriptedTransport } from './scripted-bus.js'
+
+/** A bus whose connections the test breaks, and a clock that it moves. */
+function breaking() {
+  const clock = new FakeClock()
+  const lines: ScriptedTransport[] = []
+  const connectedAt: number[] = []
+  const opened = open(
+    {},
+    true,
+    () => {
+      const line = new ScriptedTransport(true)
+      connectedAt.push(clock.monotonic())
+      lines.push(line)
+      return line
+    },
+    undefined,
+    clock,
+  )
+  /** As a socket does: what is on the wire ends first, then it is told that the connection is gone. */
+  const lose = async () => {
+    const line = lines.at(-1)!
+    for (const call of line.calls) call.fail(new TransportError('closed', { kind: 'lost' }))
+    line.lose(new Error('closed'))
+    await clock.advance(0)
+  }
+  const downs = () => opened.states.flatMap((state) => (state.name === 'down' ? [state.failedConnects] : []))
+  return { ...opened, clock, lines, connectedAt, lose, downs }
+}
+
+test('connections that break before they carried anything are failed connects from the second on, ever more rarely tried', async () => {
+  const { bus, clock, connectedAt, lose, downs, submit } = breaking()
+  const kinds: string[] = []
+  for (let nth = 0; nth < 6; nth += 1) {
+    // Two polls: one is on the wire, the other waits.
+    const polls = [0, 1].map((address) => submit(1, read(address), { kind: 'poll' }))
+    await clock.advance(0)
+    await lose()
+    if (nth === 0) await clock.advance(100)
+    if (nth === 0) await lose()
+    kinds.push((await Promise.all(polls.map(kindOf))).join())
+    const { state } = bus
+    if (state.name === 'down') await clock.advance(state.retryAt - clock.monotonic())
+  }
+  const gaps = connectedAt.slice(1).map((at, index) => at - connectedAt[index]!)
+  assert.deepEqual(gaps, [100, 200, 400, 800, 1_600, 3_200])
+  assert.deepEqual(downs(), [0, 2, 3, 4, 5, 6, 7])
+  assert.deepEqual(kinds, ['lost,lost', ...Array(5).fill('lost,unreachable')])
+  await bus.stop(0)
+})
+
+for (const [what, carried] of [
+  ['an answer', 'answered'],
+  ['a time-out', 'timeout'],
+] as const) {
+  test(`a connection that carried ${what} and breaks then is tried again at once, and its bus is not away`, async () => {
+    const { bus, clock, lines, connectedAt, lose, downs, states, submit } = breaking()
+    for (let nth = 0; nth < 5; nth += 1) {
+      const first = submit(1, read(0), { kind: 'poll' })
+      await clock.advance(0)
+      const call = lines.at(-1)!.calls.at(-1)!
+      if (carried === 'answered') call.answer([1])
+      else call.fail(new TransportError('no answer', { kind: 'timeout' }))
+      assert.equal(await kindOf(first), carried)
+      const second = submit(1, read(0), { kind: 'poll' })
+      await clock.advance(0)
+      await lose()
+      assert.equal(await kindOf(second), 'lost')
+      await clock.advance(100)
+    }
+    assert.deepEqual(downs(), [0, 0, 0, 0, 0])
+    const gaps = connectedAt.slice(1).map((at, index) => at - connectedAt[index]!)
+    assert.deepEqual(gaps, [100, 100, 100, 100])
+    assert.equal(states.filter((state) => state.name === 'open' && state.isProven).length, 5)
+    await bus.stop(0)
+  })
+}
