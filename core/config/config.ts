@@ -78,6 +78,7 @@ export interface KeepConfig {
   readonly eventDays: number
   readonly auditDays: number
   readonly deadLetters: number
+  readonly deadLetterBytes: number
   /** Hours an idempotency key is remembered. */
   readonly claimHours: number
   /** Bytes of readings that wait on disk while the database is away. */

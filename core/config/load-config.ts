@@ -141,6 +141,7 @@ export function loadConfig(options: LoadConfigOptions): LoadedConfig {
       eventDays: values.keepEventDays!,
       auditDays: values.keepAuditDays!,
       deadLetters: values.keepDeadLetters!,
+      deadLetterBytes: values.keepDeadLetterBytes!,
       claimHours: values.keepRequestHours!,
       spoolBytes: values.spoolBytes!,
       auditSpoolBytes: values.auditSpoolBytes!,

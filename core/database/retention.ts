@@ -3,6 +3,7 @@ import { dirname } from 'node:path'
 import type { Kysely } from 'kysely'
 import type { Logger } from '../observability/logger.js'
 import { type Clock, systemClock } from '../support/clock.js'
+import { trimDeadLetters } from './retention/dead-letters.js'
 import { giveSpaceBack, type ReadingTrimReport, trimReadings } from './retention/readings.js'
 import type { Store } from './store.js'
 import type { FrameworkTables } from './tables.js'
@@ -18,6 +19,8 @@ export interface RetentionLimits {
   readonly auditDays?: number
   /** @default 100,000 */
   readonly deadLetters?: number
+  /** Bytes the dead letters may take. @default 512 MiB */
+  readonly deadLetterBytes?: number
   /** Hours an idempotency key is remembered after its outcome. @default 24 */
   readonly claimHours?: number
 }
@@ -69,6 +72,7 @@ export class Retention {
   #loops: Loop[] = []
   #stopped = true
   #diskReason: string | undefined
+  #lettersRemoved = 0
 
   constructor(options: RetentionOptions) {
     this.#options = options
@@ -79,6 +83,7 @@ export class Retention {
       eventDays: 365,
       auditDays: 365,
       deadLetters: 100_000,
+      deadLetterBytes: 512 * 1024 ** 2,
       claimHours: 24,
       ...options.limits,
     }
@@ -113,7 +118,6 @@ export class Retention {
     const report = {
       ...(await trimReadings({
         store,
-        logger,
         cutoff: now - readingDays * DAY_US,
         bytes: readingBytes,
         now,
@@ -121,7 +125,7 @@ export class Retention {
       })),
       events: await this.#before('routemq_events', now - eventDays * DAY_US),
       audit: await this.#before('routemq_audit', now - auditDays * DAY_US),
-      deadLetters: await this.#tooManyDeadLetters(),
+      deadLetters: await this.#trimLetters(),
       claims: await this.#oldClaims(now - (claimHours * DAY_US) / 24),
     }
     await giveSpaceBack(store, stopping)
@@ -145,6 +149,11 @@ export class Retention {
     if (reason === undefined) logger.info({ dir }, 'The disk has room again')
     else logger.error({ dir, free }, 'The disk is nearly full: readings are not stored')
     onDisk?.(reason)
+  }
+
+  /** Dead letters that went because there were too many. */
+  get deadLettersRemoved(): number {
+    return this.#lettersRemoved
   }
 
   /** Why readings are not stored; undefined while they are. */
@@ -201,23 +210,12 @@ export class Retention {
     }
   }
 
-  async #tooManyDeadLetters(): Promise<number> {
-    const last = await this.#db
-      .selectFrom('routemq_dead_letters')
-      .select(['failed_us', 'id'])
-      .orderBy('failed_us', 'desc')
-      .orderBy('id', 'desc')
-      .offset(this.#limits.deadLetters)
-      .limit(1)
-      .executeTakeFirst()
-    if (last === undefined) return 0
-    const result = await this.#db
-      .deleteFrom('routemq_dead_letters')
-      .where('failed_us', '<=', last.failed_us)
-      // Of those that failed in the same moment as the first one too many, the others stay.
-      .where(({ or, eb }) => or([eb('failed_us', '<', last.failed_us), eb('id', '<=', last.id)]))
-      .executeTakeFirst()
-    return Number(result.numDeletedRows)
+  async #trimLetters(): Promise<number> {
+    const { store, logger } = this.#options
+    const { deadLetters: most, deadLetterBytes: bytes } = this.#limits
+    const removed = await trimDeadLetters({ store, logger, most, bytes, stopping: () => this.#stopping() })
+    this.#lettersRemoved += removed
+    return removed
   }
 
   async #oldClaims(cutoff: number): Promise<number> {

@@ -42,6 +42,8 @@ export interface FrameworkTables {
     /** Who runs it again; nobody else may before this time of the database. */
     runner: Generated<string | null>
     run_until_us: Generated<number | null>
+    body: string | null
+    bytes: number | null
   }
   routemq_parked: {
     id: Generated<number>

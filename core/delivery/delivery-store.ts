@@ -39,6 +39,9 @@ export interface DeadLetterRecord extends DeadLetter {
   readonly id: string
 }
 
+/** What lists show of a dead letter: all but its payload. */
+export type DeadLetterHead = Omit<DeadLetterRecord, 'payload'>
+
 /** A message taken off its lane to be finished later, its key still in order. */
 export interface ParkedMessage extends StoredMessage {
   readonly id: string

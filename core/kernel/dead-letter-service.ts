@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { DeadLetterRepository } from '../database/repositories/dead-letters.js'
-import type { ClaimOutcome, DeadLetterRecord, StoredMessage } from '../delivery/delivery-store.js'
+import type { ClaimOutcome, DeadLetterHead, StoredMessage } from '../delivery/delivery-store.js'
 import type { DeadLetterService, DeadLetterView } from '../http/services.js'
 import { fromErrorShape, RouteMQError } from '../support/errors.js'
 
@@ -67,16 +67,7 @@ function busy(id: string): RouteMQError {
   return new RouteMQError('DEAD_LETTER_BUSY', `the dead letter ${id} is being run again`, { details: { id } })
 }
 
-function viewOf({
-  id,
-  route,
-  topic,
-  error,
-  attempts,
-  failedAt,
-  receivedAt,
-  deadline,
-}: DeadLetterRecord): DeadLetterView {
+function viewOf({ id, route, topic, error, attempts, failedAt, receivedAt, deadline }: DeadLetterHead): DeadLetterView {
   return {
     id,
     route,

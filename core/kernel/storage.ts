@@ -286,10 +286,11 @@ export class Storage {
   }
 
   stats(): object {
-    const { audit, events, ingest, kept } = this.#parts
+    const { audit, events, ingest, kept, retention } = this.#parts
     return {
       audit_waiting: audit?.waiting ?? 0,
       events_waiting: events?.waiting ?? 0,
+      dead_letters_removed: retention?.deadLettersRemoved ?? 0,
       outbox: this.outbox.stats(),
       ...(ingest === undefined ? {} : { ingest: ingest.stats() }),
       ...(kept === undefined ? {} : { delivery: kept.stats() }),

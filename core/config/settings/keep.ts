@@ -40,6 +40,13 @@ export const KEEP_SETTINGS = {
     fallback: 100_000,
     about: 'Dead letters kept; over that the oldest go.',
   }),
+  keepDeadLetterBytes: setting({
+    path: 'keep.dead_letters_bytes',
+    names: ['ROUTEMQ_KEEP_DEAD_LETTERS_BYTES'],
+    kind: bytes(MIB, 65_536 * GIB),
+    fallback: 512 * MIB,
+    about: 'Bytes that dead letters may take in the database; over that the oldest go.',
+  }),
   keepRequestHours: setting({
     path: 'keep.request_ids_hours',
     names: ['ROUTEMQ_KEEP_REQUEST_IDS_HOURS'],

@@ -67,8 +67,8 @@ const BEGIN = {
 } as const
 
 async function* linesOf(db: Db): AsyncGenerator<BackupLine> {
-  for (const { table, key, keepsKey } of PLAIN_TABLES) {
-    for await (const rows of pages(db, table, key)) {
+  for (const { table, key, keepsKey, large } of PLAIN_TABLES) {
+    for await (const rows of pages(db, table, key, large)) {
       const portables = rows.map((row) => portable(row, keepsKey ? undefined : key))
       for (const part of parts(portables, PAGE)) yield { table, rows: part }
     }
@@ -92,15 +92,30 @@ interface Series {
   readonly unit: string | null
 }
 
-async function* pages(db: Db, table: keyof FrameworkTables, key: string): AsyncGenerator<Record<string, unknown>[]> {
+/** In the order of the key. Sizes are looked up first: a page of large rows would not fit into memory. */
+async function* pages(
+  db: Db,
+  table: keyof FrameworkTables,
+  key: string,
+  large: readonly string[] = [],
+): AsyncGenerator<Record<string, unknown>[]> {
+  const column = sql.ref(key)
+  const sizes = [sql.lit(0), ...large.map((name) => sql`coalesce(octet_length(${sql.ref(name)}), 0)`)]
   let after: unknown
   for (;;) {
-    const condition = after === undefined ? sql`` : sql`where ${sql.ref(key)} > ${after}`
-    const { rows } = await sql<Record<string, unknown>>`select * from ${sql.table(table)} ${condition}
-      order by ${sql.ref(key)} limit ${sql.lit(PAGE)}`.execute(db)
-    if (rows.length > 0) yield rows
-    if (rows.length < PAGE) return
-    after = rows.at(-1)![key]
+    const behind = after === undefined ? sql`` : sql`where ${column} > ${after}`
+    const { rows: found } = await sql<{ last: unknown; size: number }>`
+      select ${column} as last, ${sql.join(sizes, sql` + `)} as size from ${sql.table(table)} ${behind}
+      order by ${column} limit ${sql.lit(PAGE)}`.execute(db)
+    for (const part of parts(found, PAGE, ({ size }) => Number(size))) {
+      const last = part.at(-1)!.last
+      const from = after === undefined ? sql`` : sql`and ${column} > ${after}`
+      const { rows } = await sql<Record<string, unknown>>`select * from ${sql.table(table)}
+        where ${column} <= ${last} ${from} order by ${column}`.execute(db)
+      yield rows
+      after = last
+    }
+    if (found.length < PAGE) return
   }
 }
 

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { sql } from 'kysely'
 import type { DeadLetter } from '../../delivery/delivery-store.js'
 import { RouteMQError } from '../../support/errors.js'
@@ -35,9 +36,13 @@ const FILLED = [
 
 /**
  * Tables of which rows stay, by their key: a key that was revoked since the backup must not open anything again, a command
- * that was carried out since not be carried out again.
+ * that was carried out since not be carried out again, and what was done since stays traceable.
  */
-const KEPT: { readonly [table in PlainTable]?: string } = { routemq_api_keys: 'prefix', routemq_claims: 'claim_key' }
+const KEPT: { readonly [table in PlainTable]?: string } = {
+  routemq_api_keys: 'prefix',
+  routemq_claims: 'claim_key',
+  routemq_audit: 'entry_id',
+}
 
 /** What a start of the product leaves behind is not data. */
 const IGNORED = new Set<string>(['routemq_meta', 'routemq_leases', 'routemq_sources'])
@@ -80,7 +85,7 @@ export interface LoadOptions {
 
 /**
  * Replaces what is in the framework's tables by the lines of a backup, in one transaction: where anything fails, everything
- * is as it was. What was revoked or done since the backup stays so: revoked keys, and the claims of commands.
+ * is as it was. What was revoked or done since the backup stays so: revoked keys, the claims of commands, the audit.
  */
 export async function load({ store, lines, onRows = () => {}, entry }: LoadOptions): Promise<void> {
   await store.transaction(async (within) => {
@@ -97,7 +102,7 @@ export async function load({ store, lines, onRows = () => {}, entry }: LoadOptio
       }
     }
     if (store.dialect === 'postgres') await countTargets(within)
-    if (entry !== undefined) await within.audit.append([entry])
+    if (entry !== undefined) await within.audit.append([{ id: randomUUID(), ...entry }])
   })
   store.readings.reset()
 }
@@ -108,6 +113,8 @@ async function empty({ kysely, dialect }: StoreTransaction): Promise<void> {
   if (dialect === 'postgres') await sql`truncate ${sql.join(whole.map((table) => sql.table(table)))}`.execute(kysely)
   else for (const table of whole) await sql`delete from ${sql.table(table)}`.execute(kysely)
   await sql`delete from routemq_api_keys where revoked_us is null`.execute(kysely)
+  // Those of earlier versions have no identity: kept, they would be there twice.
+  await sql`delete from routemq_audit where entry_id is null`.execute(kysely)
 }
 
 /** Ids were given, so PostgreSQL has not counted them. */
@@ -123,6 +130,7 @@ async function loadTable(within: StoreTransaction, { table, rows }: TableLine): 
   if (!PLAIN_TABLES.some((plain) => plain.table === table))
     throw invalid(`a table ${table}, which is none of the product's`)
   if (table === 'routemq_parked') return lettersOfParked(within, rows)
+  if (table === 'routemq_dead_letters' && rows.some(({ bytes }) => bytes == null)) return lettersWithin(within, rows)
   const portable = rows.filter(({ name }) => table !== 'routemq_meta' || !NOT_PORTABLE.has(name))
   for (const part of parts(portable, CHUNK)) await insert(within, table, part)
 }
@@ -160,6 +168,14 @@ async function lettersOfParked({ deadLetters }: StoreTransaction, rows: TableLin
     const failedAt = Number(row.parked_us) / 1e3
     const letter = { ...message, error, attempts: attempt, failedAt } as DeadLetter
     await deadLetters.put(letter, String(row.parked_id))
+  }
+}
+
+/** Backups of earlier versions have the payload in the record. */
+async function lettersWithin({ deadLetters }: StoreTransaction, rows: TableLine['rows']): Promise<void> {
+  for (const { id, record, body } of rows) {
+    const letter = JSON.parse(String(record)) as DeadLetter
+    await deadLetters.put({ ...letter, payload: body == null ? letter.payload : String(body) }, String(id))
   }
 }
 

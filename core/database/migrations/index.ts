@@ -3,6 +3,7 @@ import { auditOnce, eventsOnce } from './0002-entries-once.js'
 import { parkedBody } from './0004-parked-body.js'
 import { freshReadings } from './0005-fresh-readings.js'
 import { deadLetterRuns } from './0006-dead-letter-runs.js'
+import { deadLetterBody, deadLetterBytes, deadLetterSums } from './0007-dead-letter-body.js'
 import { auditByDevice, eventsByDevice } from './0010-entries-by-device.js'
 import type { Migration } from './migration.js'
 
@@ -14,6 +15,9 @@ export const FRAMEWORK_MIGRATIONS: readonly Migration[] = [
   parkedBody,
   freshReadings,
   deadLetterRuns,
+  deadLetterBody,
+  deadLetterBytes,
+  deadLetterSums,
   auditByDevice,
   eventsByDevice,
 ]

@@ -5,6 +5,7 @@ import { Patience } from './patience.js'
 import { pageOf, type ReadingFilter, type ReadingPage, type ReadingQuery } from './query.js'
 import type { ReadingWrite } from './reading.js'
 import { type Series, SeriesIndex } from './series.js'
+import { readingBytes } from './size.js'
 import { ReadingWriter, type SqliteReadings } from './writer.js'
 
 /** The history: what was measured, when, by whom. */
@@ -49,6 +50,11 @@ export class ReadingRepository {
   /** What a device has history of. */
   series(deviceId: string): Promise<Series[]> {
     return this.#series.find({ device_id: deviceId })
+  }
+
+  /** Bytes that they take in the database. On SQLite it takes about a second a gigabyte, beside what is written. */
+  bytes(): Promise<number> {
+    return readingBytes(this.#context)
   }
 
   /**

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { type SqlBool, sql } from 'kysely'
-import type { DeadLetter, DeadLetterRecord } from '../../delivery/delivery-store.js'
+import type { DeadLetter, DeadLetterHead, DeadLetterRecord } from '../../delivery/delivery-store.js'
 import { millisToMicros } from '../values.js'
 import type { RepositoryContext } from './context.js'
 import { databaseMicros } from './database-clock.js'
@@ -25,20 +25,24 @@ export class DeadLetterRepository {
   /** Gives the id. A letter that is put again under its id (a replay from the spool) changes nothing. */
   async put(letter: DeadLetter, id: string = randomUUID()): Promise<string> {
     const { db, dialect } = this.#context
+    const { payload, ...rest } = letter
+    const record = JSON.stringify(rest)
     const row = {
       id,
       failed_us: millisToMicros(letter.failedAt),
       route: letter.route.slice(0, 255),
       topic: letter.topic,
       code: letter.error.code,
-      record: JSON.stringify(letter),
+      record,
+      body: payload,
+      bytes: Buffer.byteLength(record) + payload.length,
     }
     await insertOnce(dialect, db.insertInto('routemq_dead_letters').values(row))
     return id
   }
 
-  /** Newest first. */
-  async list(page: DeadLetterPage = {}): Promise<DeadLetterRecord[]> {
+  /** Newest first, without their payloads. */
+  async list(page: DeadLetterPage = {}): Promise<DeadLetterHead[]> {
     const { db } = this.#context
     const limit = Math.min(1_000, Math.max(1, page.limit ?? 100))
     let query = db
@@ -62,16 +66,22 @@ export class DeadLetterRepository {
         ]),
       )
     }
-    return (await query.execute()).map(toLetter)
+    return (await query.execute()).map(({ id, record }) => {
+      const { payload: _, ...head } = JSON.parse(record) as DeadLetter
+      return { ...head, id }
+    })
   }
 
   async get(id: string): Promise<DeadLetterRecord | undefined> {
     const row = await this.#context.db
       .selectFrom('routemq_dead_letters')
-      .select(['id', 'record'])
+      .select(['record', 'body'])
       .where('id', '=', id)
       .executeTakeFirst()
-    return row === undefined ? undefined : toLetter(row)
+    if (row === undefined) return undefined
+    const letter = JSON.parse(row.record) as DeadLetter
+    // Earlier versions kept the payload in the record.
+    return { ...letter, payload: row.body ?? letter.payload, id }
   }
 
   /**
@@ -144,8 +154,4 @@ export class DeadLetterRepository {
       .executeTakeFirstOrThrow()
     return Number(count)
   }
-}
-
-function toLetter({ id, record }: { id: string; record: string }): DeadLetterRecord {
-  return { ...(JSON.parse(record) as DeadLetter), id }
 }

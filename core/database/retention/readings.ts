@@ -1,5 +1,4 @@
 import { type Kysely, sql } from 'kysely'
-import type { Logger } from '../../observability/logger.js'
 import { type ReadingChunks, readingChunks } from '../hypertable.js'
 import { insertOnce } from '../repositories/insert-once.js'
 import type { Store } from '../store.js'
@@ -10,14 +9,13 @@ import { type FrameworkTables, OF_THIS_DATABASE } from '../tables.js'
  * new ones fill the gaps.
  */
 const GROWN = 1.05
-/** Share of what a round should free on SQLite: below it, it was in vain. */
-const WORTH = 0.2
+/** How often a trim on SQLite looks whether it was enough: a single row with a time of long ago makes the first one small. */
+const ROUNDS = 20
 /** Rows deleted at once: short transactions, so that ingest does not wait. */
 const CHUNK = 5_000
 
 export interface ReadingTrimOptions {
   readonly store: Store
-  readonly logger: Logger
   /** Times before this are over age, microseconds. */
   readonly cutoff: number
   /** Bytes that readings may take. */
@@ -109,8 +107,27 @@ class ReadingTrim {
 
   /** Over the size, the oldest go: by how much of the span they cover, as rows come evenly. */
   async overSize(): Promise<number> {
-    const { bytes: most, now, store, logger, stopping } = this.#options
-    let bytes = await this.#bytes()
+    const { bytes: most, now, store, stopping } = this.#options
+    if (store.dialect !== 'sqlite') return this.#overSizeOfServer()
+    // As long as the whole file is smaller, nothing needs to be measured.
+    if ((await this.#fileBytes()) <= most) return 0
+    await store.readings.settle()
+    let removed = 0
+    for (let round = 0; round < ROUNDS && !stopping(); round++) {
+      const bytes = await store.readings.bytes()
+      if (bytes <= most) break
+      const gone = await this.#removeShare(bytes, most, now)
+      removed += gone
+      if (gone === 0) break
+      await giveSpaceBack(store, stopping)
+    }
+    return removed
+  }
+
+  /** The tables of servers do not shrink when rows go; new ones fill the gaps. */
+  async #overSizeOfServer(): Promise<number> {
+    const { bytes: most, now, stopping } = this.#options
+    const bytes = await this.#bytesOfServer()
     if (bytes <= most) {
       await this.#rememberTrim(undefined)
       return 0
@@ -119,30 +136,17 @@ class ReadingTrim {
     // Rebuilt by its administrator it is smaller, and what it grows by counts from there.
     if (trimmed !== undefined && bytes < trimmed) await this.#rememberTrim(bytes)
     if (trimmed !== undefined && bytes <= trimmed * GROWN) return 0
-    let removed = 0
-    for (let round = 0, vain = 0; round < 20 && bytes > most && !stopping(); round++) {
-      const oldest = await this.#oldest()
-      if (oldest === undefined) break
-      const over = Math.min(0.9, (bytes - most * 0.95) / bytes)
-      const gone = await this.before(oldest + Math.ceil((now - oldest) * over) + 1)
-      removed += gone
-      if (gone === 0) break
-      if (store.dialect !== 'sqlite') {
-        // One that was broken off is finished by the next life.
-        if (!stopping()) await this.#rememberTrim(bytes)
-        break
-      }
-      await giveSpaceBack(store, stopping)
-      const before = bytes
-      bytes = await this.#bytes()
-      vain = before - bytes < over * before * WORTH ? vain + 1 : 0
-      // Once may be a single row with a time of long ago.
-      if (vain < 2) continue
-      logger.warn({ bytes }, 'Removing readings does not make the file smaller: something else fills it')
-      await this.#rememberTrim(bytes)
-      break
-    }
+    const removed = await this.#removeShare(bytes, most, now)
+    // One that was broken off is finished by the next life.
+    if (removed > 0 && !stopping()) await this.#rememberTrim(bytes)
     return removed
+  }
+
+  async #removeShare(bytes: number, most: number, now: number): Promise<number> {
+    const oldest = await this.#oldest()
+    if (oldest === undefined) return 0
+    const over = Math.min(0.9, (bytes - most * 0.95) / bytes)
+    return this.before(oldest + Math.ceil((now - oldest) * over) + 1)
   }
 
   /** The first of each series is one step into the key; of the whole table it would be every row of it. */
@@ -171,18 +175,14 @@ class ReadingTrim {
     await insertOnce(this.#options.store.dialect, row)
   }
 
-  async #bytes(): Promise<number> {
-    if (this.#chunks !== undefined) return this.#chunks.bytes()
-    const { dialect } = this.#options.store
-    const query =
-      dialect === 'sqlite'
-        ? sql<{ bytes: number }>`select (p.page_count - f.freelist_count) * s.page_size as bytes
-            from pragma_page_count p, pragma_freelist_count f, pragma_page_size s`
-        : dialect === 'postgres'
-          ? sql<{ bytes: number }>`select pg_total_relation_size('routemq_readings') as bytes`
-          : sql<{ bytes: number }>`select data_length + index_length as bytes from information_schema.tables
-              where table_schema = database() and table_name = 'routemq_readings'`
-    return Number((await query.execute(this.#db)).rows[0]?.bytes ?? 0)
+  #bytesOfServer(): Promise<number> {
+    return this.#chunks === undefined ? this.#options.store.readings.bytes() : this.#chunks.bytes()
+  }
+
+  async #fileBytes(): Promise<number> {
+    const { rows } = await sql<{ bytes: number }>`select (p.page_count - f.freelist_count) * s.page_size as bytes
+      from pragma_page_count p, pragma_freelist_count f, pragma_page_size s`.execute(this.#db)
+    return Number(rows[0]?.bytes ?? 0)
   }
 }
 

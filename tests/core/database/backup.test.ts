@@ -226,6 +226,57 @@ onEachDatabase((kind) => {
       )
     })
 
+    test('pages of large rows are bounded by their bytes', async () => {
+      const payload = 'QUJD'.repeat(100_000)
+      for (let n = 0; n < 20; n++) {
+        const error = { code: 'INTERNAL', message: 'x' } as const
+        await store.deadLetters.put({ ...letter, payload, error, attempts: 1, failedAt: AT + n }, `large-${n}`)
+      }
+      const most = await largestResult(store, async () => {
+        const lines = await linesOf(dump({ store, now: () => AT }))
+        const ids = lines.flatMap((line) => ('table' in line ? line.rows : [])).map(({ id }) => String(id))
+        assert.equal(ids.filter((id) => id.startsWith('large-')).length, 20)
+      })
+      assert.ok(most < 1_500_000, `${most} bytes in one result`)
+      await sql`delete from routemq_dead_letters where id like 'large-%'`.execute(store.kysely)
+    })
+
+    test('dead letters of an earlier version have their payload again', async () => {
+      const old = { ...letter, error: { code: 'INTERNAL', message: 'x' }, attempts: 3, failedAt: AT }
+      const row = {
+        id: 'old',
+        failed_us: AT * 1e3,
+        route: 'r',
+        topic: 't',
+        code: 'INTERNAL',
+        record: JSON.stringify(old),
+      }
+      const others = (await linesOf(dump({ store, now: () => AT }))).slice(1)
+      await load({ store, lines: these([...others, { table: 'routemq_dead_letters', rows: [row] }]) })
+      const { deadline: _, ...found } = (await store.deadLetters.get('old'))!
+      const { deadline: __, ...wanted } = old
+      assert.deepEqual(found, { ...wanted, id: 'old' })
+      const { rows } = await sql<{ bytes: number }>`select bytes from routemq_dead_letters where id = 'old'`.execute(
+        store.kysely,
+      )
+      assert.ok(Number(rows[0]?.bytes) > 100)
+    })
+
+    test('what the audit was told since the backup stays, once', async () => {
+      const actor = { kind: 'app', name: 'x' } as const
+      await store.audit.append([{ id: 'known', actor, action: 'write', outcome: 'ok' }])
+      const taken = await linesOf(dump({ store, now: () => AT }))
+      await store.audit.append([{ id: 'since', actor, action: 'unlock', outcome: 'ok' }])
+      const entry = { actor, action: 'restore', outcome: 'ok' } as const
+      await load({ store, lines: these(taken), entry: { ...entry, subject: 'one' } })
+      await load({ store, lines: these(taken), entry: { ...entry, subject: 'two' } })
+      const told = (await store.audit.list()).map(({ action, subject }) => subject ?? action)
+      assert.deepEqual(told.filter((what) => ['unlock', 'one', 'two'].includes(what)).sort(), ['one', 'two', 'unlock'])
+      assert.equal(new Set(told.filter((what) => what === 'write')).size, 1)
+      await sql`delete from routemq_audit`.execute(store.kysely)
+      await load({ store, lines: readBackup(file) })
+    })
+
     test('a second restore replaces, and is told to the audit', async () => {
       assert.ok((await filledTables(store)).length > 5)
       const entry = { actor: { kind: 'cli', name: 'x' }, action: 'restore', subject: file, outcome: 'ok' } as const
@@ -417,6 +468,30 @@ onEachDatabase((kind) => {
   })
 })
 
+/** Characters of the largest result that the work makes the database give. */
+async function largestResult(store: Store, work: () => Promise<void>): Promise<number> {
+  let most = 0
+  const executor = store.kysely.getExecutor()
+  const connection = executor.provideConnection.bind(executor)
+  executor.provideConnection = (consumer) =>
+    connection((real) =>
+      consumer({
+        executeQuery: async (...query) => {
+          const result = await real.executeQuery<Record<string, unknown>>(...query)
+          most = Math.max(most, JSON.stringify(result.rows).length)
+          return result as never
+        },
+        streamQuery: (...query) => real.streamQuery(...query),
+      }),
+    )
+  try {
+    await work()
+  } finally {
+    executor.provideConnection = connection
+  }
+  return most
+}
+
 /** The parked message has become a letter. */
 function withLetter(lines: readonly string[]): string[] {
   return lines
@@ -427,7 +502,7 @@ function withLetter(lines: readonly string[]): string[] {
       const parked = original.flatMap((one) => ('table' in one && one.table === 'routemq_parked' ? one.rows : []))[0]!
       const failedAt = Number(parked.parked_us) / 1e3
       const { payload, ...rest } = letter
-      const record = JSON.stringify({ ...rest, payload, error, attempts: 2, failedAt })
+      const record = JSON.stringify({ ...rest, error, attempts: 2, failedAt })
       const row = {
         id: 'parked-1',
         failed_us: Number(parked.parked_us),
@@ -435,6 +510,8 @@ function withLetter(lines: readonly string[]): string[] {
         topic: 't/ä',
         code: 'WORKER_LOST',
         record,
+        body: payload,
+        bytes: Buffer.byteLength(record) + payload.length,
       }
       return JSON.stringify({ ...line, rows: [...line.rows, row] })
     })

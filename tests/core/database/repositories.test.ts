@@ -211,6 +211,7 @@ onEachDatabase((kind) => {
       const second = await store.deadLetters.list({ limit: 2, after: first[1]!.id })
       const third = await store.deadLetters.list({ limit: 2, after: second[1]!.id })
       const all = [...first, ...second, ...third]
+      assert.ok(all.every((head) => !('payload' in head)))
       assert.equal(new Set(all.map(({ id }) => id)).size, 5)
       assert.deepEqual(
         all.map(({ failedAt }) => failedAt - wall),
