@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { dirname, isAbsolute, join } from 'node:path'
 import type { Config } from '../config/config.js'
+import type { AuditInput } from '../database/repositories/log-repositories.js'
 import { startSidecar } from '../http/sidecar.js'
 import { busIdOf } from '../modbus/endpoint.js'
 import type { FieldEvent } from '../modbus/field-event.js'
@@ -65,6 +66,7 @@ export interface Product {
   readonly report: ReportFacts
   readonly isReady: () => boolean
   readonly applyLive: (config: Config) => Promise<void>
+  readonly audit: (entry: AuditInput) => Promise<void>
 }
 
 /** How long the start waits for workers before it reports them as they are. */
@@ -235,6 +237,7 @@ export async function assemble(options: AssemblyOptions): Promise<Product> {
   return {
     running,
     isReady,
+    audit: (entry) => storage.audit(entry),
     applyLive: async (next) => {
       current = next
       storage.usePassword(next)

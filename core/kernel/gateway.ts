@@ -1,5 +1,6 @@
 import type { Config } from '../config/config.js'
 import { withoutSourceMaps } from '../config/typescript-loader.js'
+import type { AuditInput } from '../database/repositories/log-repositories.js'
 import type { Logger } from '../observability/logger.js'
 import type { Tracing } from '../observability/tracing.js'
 import type { Clock } from '../support/clock.js'
@@ -111,6 +112,12 @@ export class Gateway {
     for (const [name, pid] of pidsOf(supervisor)) {
       if (pid !== before.pids.get(name)) await supervisor.restart(name, deadlineMs)
     }
+  }
+
+  /** Resolves when the entry is durable. */
+  async audit(entry: AuditInput): Promise<void> {
+    await this.start()
+    await this.#started.audit(entry)
   }
 
   async #start(): Promise<void> {

@@ -3,9 +3,10 @@ import type { Config } from '../config/config.js'
 import { type ConfigFlags, type LoadedConfig, loadConfig } from '../config/load-config.js'
 import { changedSettings, type SettingChange } from '../config/settings-report.js'
 import { configurationFiles, type DotenvMirror } from '../config/sources.js'
+import type { AuditInput } from '../database/repositories/log-repositories.js'
 import type { Logger } from '../observability/logger.js'
 import type { Clock } from '../support/clock.js'
-import { toErrorShape } from '../support/errors.js'
+import { RouteMQError, toErrorShape } from '../support/errors.js'
 
 /** Editors write a file in several steps, and tools several files: what changes within this time is one change. */
 const SETTLE_MS = 300
@@ -21,6 +22,8 @@ export interface ReloadOptions {
   readonly apply: (config: Config, restartWorkers: boolean) => Promise<void>
   /** Where `apply` failed: brings the parts that it reached back to the generation that was in force. */
   readonly takeBack: (config: Config) => Promise<void>
+  /** Keeps what was asked and how it ended; resolves when that is durable. */
+  readonly audit: (entry: AuditInput) => Promise<void>
   readonly logger: Logger
   readonly clock: Clock
 }
@@ -69,6 +72,7 @@ export class Reload {
     if (this.#stopped) return
     const { root, env, flags, dotenv, logger } = this.#options
     const before = this.#inForce
+    let named: NamedChanges | undefined
     try {
       const fresh = loadConfig({ root, env, flags })
       const changes = changedSettings(before.values, fresh.values, flags)
@@ -80,11 +84,12 @@ export class Reload {
       // What needs a restart stays as it is, so that all parts go on with one and the same configuration.
       const next = loadConfig({ root, env, flags, held: before.resolved })
       const restoreEnv = dotenv.refresh()
-      const named = namesByEffect(changes)
+      named = namesByEffect(changes)
       const restartWorkers = this.#torn?.restartWorkers === true || changes.some(({ effect }) => effect === 'workers')
       logger.info({ reason, ...named }, sentenceOf(named) || 'the configuration is applied once more')
       await this.#apply(next, restartWorkers, restoreEnv)
       if (restartWorkers) logger.info({ reason }, 'all workers run with the new configuration')
+      await this.#audit({ ...entryOf(reason, named), outcome: 'ok' })
     } catch (error) {
       logger.error(
         { reason, error: toErrorShape(error) },
@@ -92,10 +97,18 @@ export class Reload {
           ? 'the configuration was not taken; what was in force before stays in force'
           : 'the configuration did not get everywhere; the next reload (SIGHUP) applies it again',
       )
+      // Refused is what was not even begun; of what got to some parts nobody knows to which.
+      const outcome = named === undefined ? 'refused' : this.#torn === undefined ? 'rejected' : 'unknown'
+      await this.#audit({ ...entryOf(reason, named ?? mistakenIn(error)), outcome, code: toErrorShape(error).code })
     } finally {
       // A file that was replaced is a new file to its watcher.
       if (!this.#stopped) this.#watch()
     }
+  }
+
+  async #audit(entry: AuditInput): Promise<void> {
+    const { audit, logger } = this.#options
+    await audit(entry).catch((error: unknown) => logger.error({ error, entry }, 'a reload could not be audited'))
   }
 
   /** Everywhere or, where a part cannot take it, nowhere. */
@@ -153,6 +166,17 @@ function namesByEffect(changes: readonly SettingChange[]): NamedChanges {
   const named = (effect: SettingChange['effect']) =>
     changes.filter((one) => one.effect === effect).map(({ name }) => name)
   return { applied: named('live'), workers: named('workers'), needs_restart: named('restart') }
+}
+
+/** Who sent a signal or changed a file is not known here: the entry says which of the two it was. Names, never values. */
+function entryOf(reason: string, settings: object): Omit<AuditInput, 'outcome'> {
+  return { actor: { kind: 'app', name: reason }, action: 'config.reload', after: settings }
+}
+
+/** The settings that a configuration has wrong. */
+function mistakenIn(error: unknown): { readonly mistakes?: readonly string[] } {
+  const mistakes = error instanceof RouteMQError ? error.details?.mistakes : undefined
+  return Array.isArray(mistakes) ? { mistakes: mistakes.map(({ key }: { key: string }) => key) } : {}
 }
 
 function sentenceOf({ applied, workers, needs_restart }: NamedChanges): string {

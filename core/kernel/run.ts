@@ -77,6 +77,7 @@ export async function runGateway({ root, flags }: RunOptions): Promise<number> {
         setLevel(logger, before.log.level)
         await gateway.takeBack(before)
       },
+      audit: (entry) => gateway.audit(entry),
       logger,
       clock: systemClock,
     })

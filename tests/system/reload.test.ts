@@ -182,4 +182,28 @@ describe('the configuration changes while the product runs', () => {
     assert.deepEqual([line.applied, line.needs_restart], [['HTTP_API_KEYS'], ['HTTP_PORT']])
     assert.equal((await new RestClient(url, { 'x-api-key': OLD }).get('/api/devices')).status, 200)
   })
+
+  test('each of them stands in the audit, newest first', async () => {
+    const entries = async () =>
+      (await product.json('/api/audit')).body.items as {
+        action: string
+        outcome: string
+        actor: object
+        after: object
+      }[]
+    // The entry follows the line in the log.
+    const reloads = async () => (await entries()).filter(({ action }) => action === 'config.reload')
+    for (const startedAt = performance.now(); ; await pause(50)) {
+      const [newest] = await reloads()
+      if (JSON.stringify(newest?.after).includes('HTTP_PORT')) break
+      assert.ok(performance.now() - startedAt < 30_000, JSON.stringify(await reloads()))
+    }
+    const found = await reloads()
+    const outcomes = found.map(({ outcome }) => outcome)
+    assert.deepEqual([outcomes[0], outcomes.at(-1)], ['ok', 'ok'])
+    for (const outcome of ['rejected', 'refused']) assert.ok(outcomes.includes(outcome), outcome)
+    assert.deepEqual(found[0]!.actor, { kind: 'app', name: 'file changed' })
+    assert.deepEqual(found[0]!.after, { applied: ['HTTP_API_KEYS'], workers: [], needs_restart: ['HTTP_PORT'] })
+    assert.ok(!JSON.stringify(found).includes(OLD) && !JSON.stringify(found).includes(NEW), 'no secret in the audit')
+  })
 })

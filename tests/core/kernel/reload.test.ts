@@ -6,6 +6,7 @@ import { type TestContext, test } from 'node:test'
 import type { Config } from '../../../core/config/config.js'
 import { loadConfig } from '../../../core/config/load-config.js'
 import { DotenvMirror } from '../../../core/config/sources.js'
+import type { AuditInput } from '../../../core/database/repositories/log-repositories.js'
 import { Reload } from '../../../core/kernel/reload.js'
 import { silentLogger } from '../../../core/observability/logger.js'
 import { systemClock } from '../../../core/support/clock.js'
@@ -37,9 +38,11 @@ function setUp(t: TestContext, apply: Apply, { takeBack = async () => {}, worker
   const lines: { readonly facts: object; readonly sentence: string | undefined }[] = []
   const keep = (facts: object, sentence?: string) => void lines.push({ facts, sentence })
   const logger = { ...silentLogger, info: keep, warn: keep, error: keep }
-  const options = { root, env, flags, loaded, dotenv, apply, takeBack, logger, clock: systemClock }
+  const audited: AuditInput[] = []
+  const audit = async (entry: AuditInput) => void audited.push(entry)
+  const options = { root, env, flags, loaded, dotenv, apply, takeBack, audit, logger, clock: systemClock }
   const writeEnv = (text: string) => writeFileSync(join(root, '.env'), text)
-  return { put, reload: new Reload(options), writeEnv, seenByApp, lines }
+  return { put, reload: new Reload(options), writeEnv, seenByApp, lines, audited }
 }
 
 test('a generation that a part cannot take is taken back everywhere, and tried again when it is read again', async (t) => {
@@ -119,6 +122,51 @@ test('one that could not be taken back is applied again, also where the files we
     ['second-key', 'second-key', 'first-key'],
   )
   assert.deepEqual([seen[1]![1], seen[2]![1]], [seen[0]![1], seen[0]![1]])
+})
+
+test('what a reload changed, and how it ended, is audited by name', async (t) => {
+  let failing = 0
+  const apply = async () => {
+    if (failing > 0) throw new Error('a worker did not come up')
+  }
+  const takeBack = async () => {
+    if (failing > 1) throw new Error('nor back')
+  }
+  const { put, reload, writeEnv, audited } = setUp(t, apply, { takeBack })
+  const last = () => {
+    const { actor, action, outcome, code, after } = audited.at(-1)!
+    assert.deepEqual([actor.kind, action], ['app', 'config.reload'])
+    return [actor.name, outcome, code, after]
+  }
+  await reload.reload('SIGHUP')
+  assert.deepEqual(audited, [], 'nothing changed')
+  put('second-key', 'v2')
+  writeEnv('POLL_INTERVAL_SECONDS=7\nHTTP_PORT=8009')
+  await reload.reload('SIGHUP')
+  const changed = {
+    applied: ['POLL_INTERVAL_SECONDS'],
+    workers: ['ROUTEMQ_API_KEYS'],
+    needs_restart: ['HTTP_PORT'],
+  }
+  assert.deepEqual(last(), ['SIGHUP', 'ok', undefined, changed])
+  writeEnv('POLL_INTERVAL_SECONDS=never\nHTTP_API_KEYS=short')
+  await reload.reload('file changed')
+  assert.deepEqual(last(), [
+    'file changed',
+    'refused',
+    'CONFIG_INVALID',
+    { mistakes: ['POLL_INTERVAL_SECONDS', 'HTTP_API_KEYS'] },
+  ])
+  failing = 1
+  writeEnv('POLL_INTERVAL_SECONDS=8\nHTTP_PORT=8009')
+  await reload.reload('file changed')
+  const again = { applied: ['POLL_INTERVAL_SECONDS'], workers: [], needs_restart: ['HTTP_PORT'] }
+  assert.deepEqual(last(), ['file changed', 'rejected', 'INTERNAL', again])
+  failing = 2
+  await reload.reload('SIGHUP')
+  assert.deepEqual(last(), ['SIGHUP', 'unknown', 'INTERNAL', again])
+  assert.equal(audited.length, 4)
+  assert.ok(!/-key|short|8009/.test(JSON.stringify(audited)), 'no value')
 })
 
 test('a secret that Kubernetes replaces is seen', { timeout: 30_000 }, async (t) => {
