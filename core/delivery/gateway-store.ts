@@ -78,7 +78,10 @@ export class GatewayStore implements DeliveryStore {
     this.#book = new ClaimBook(this.#clock, options.remembered, (key) => this.#known.add(key))
   }
 
-  /** Reads what an earlier life left in the spool. Call it before anything else. */
+  /**
+   * Reads what an earlier life left in the spool. Call it before anything else. Rejects while the spool cannot be read:
+   * until it can, nothing is kept or claimed, because nobody can tell which commands have run.
+   */
   start(): Promise<void> {
     this.#starting ??= this.#queue
       .load((record) => {
@@ -87,6 +90,10 @@ export class GatewayStore implements DeliveryStore {
         if (record.op === 'release') this.#book.forget(record.key)
       })
       .then(() => this.#known.start())
+      .catch((error: unknown) => {
+        this.#starting = undefined
+        throw error
+      })
     return this.#starting
   }
 
@@ -133,6 +140,7 @@ export class GatewayStore implements DeliveryStore {
    * all, those come too whose route no worker has: they need somebody who ends them.
    */
   async takeOver(worker: string, routes: ReadonlySet<string>, has: ReadonlySet<string> = NONE): Promise<ParkedHead[]> {
+    await this.start()
     const lives = this.#lives.of(worker)
     if (has.size > 0) this.#had.set(worker, has)
     // Workers may have been started with different routers: what one of them has is not gone.

@@ -59,18 +59,26 @@ export class TableQueue {
     return this.#waiting.has(subjectOf(record))
   }
 
-  /** Reads what an earlier life left in the spool; each record of it goes to `each`. */
+  /**
+   * Reads what an earlier life left in the spool; each record of it goes to `each`. May be called again where it rejected,
+   * as it does while the spool cannot be opened.
+   */
   async load(each: (record: SpoolRecord) => void): Promise<void> {
     const { spool } = this.#options
-    if (spool === undefined || spool.count === 0) return
+    if (spool === undefined) return
     let before = 0
-    for await (const { record, position } of recordsIn(spool)) {
-      this.#note(subjectOf(record), 1)
-      if (record.op === 'park') this.#parked.set(record.id, before)
-      before = position
-      each(record)
+    try {
+      for await (const { record, position } of recordsIn(spool)) {
+        this.#note(subjectOf(record), 1)
+        if (record.op === 'park') this.#parked.set(record.id, before)
+        before = position
+        each(record)
+      }
+    } catch (error) {
+      this.#forgetAll()
+      throw error
     }
-    this.#replaySoon()
+    if (this.#size > 0) this.#replaySoon()
   }
 
   /** Stops replaying; what is in the spool stays there for the next life. */
@@ -143,6 +151,10 @@ export class TableQueue {
   /** The spool is empty: what still counts as waiting there was damaged on the disk, and nothing needs to wait for it. */
   #forgetDamaged(): void {
     if (this.#appending > 0 || this.#options.spool!.count > 0) return
+    this.#forgetAll()
+  }
+
+  #forgetAll(): void {
     this.#waiting.clear()
     this.#parked.clear()
     this.#size = 0

@@ -32,7 +32,7 @@ import { LiveFeed } from './live-feed.js'
 import { Plant } from './plant.js'
 import { changeEntry, eventEntry, followsFromBus } from './records.js'
 import type { ReportFacts } from './report.js'
-import { type RunFile, removeRunFile, writeRunFile } from './run-file.js'
+import { keepRunFile, type RunFile } from './run-file.js'
 import { sidecarServices } from './sidecar-services.js'
 import { Storage } from './storage.js'
 import { productVersion } from './version.js'
@@ -196,6 +196,8 @@ export async function assemble(options: AssemblyOptions): Promise<Product> {
                 pollerEnabled: current.poller.enabled,
                 notStoring: storage.notStoring,
                 auditNotice: storage.auditNotice,
+                auditRefusal: storage.auditRefusal,
+                diskReason: storage.diskReason,
                 workers: crew.supervisor === undefined ? undefined : crew.reports(),
               }),
             ready: () => ({
@@ -230,8 +232,8 @@ export async function assemble(options: AssemblyOptions): Promise<Product> {
     ...(storage.address === undefined ? {} : { database: storage.address }),
     device: virtual === undefined ? null : { host: virtual.host, port: virtual.port },
   }
-  writeRunFile(config.app.runDir, running)
-  closers.add('run file', async () => removeRunFile(config.app.runDir))
+  const removeRunFile = keepRunFile(config.app.runDir, running, { logger, clock })
+  closers.add('run file', async () => removeRunFile())
 
   await Promise.race([crewStarted, pause(clock, REPORT_AFTER_MS)])
   return {

@@ -17,6 +17,10 @@ export interface HealthFacts {
   readonly notStoring: string | undefined
   /** What people should know about the audit that waits for the database. */
   readonly auditNotice: string | undefined
+  /** Why no device is written, while nothing can be audited. */
+  readonly auditRefusal: string | undefined
+  /** Why what must outlive the process has no place on the disk. */
+  readonly diskReason: string | undefined
   /** Undefined: everything runs in the gateway (`--workers 0`). */
   readonly workers: readonly WorkerReport[] | undefined
 }
@@ -40,9 +44,15 @@ export function healthOf(facts: HealthFacts): HealthReport {
   if (facts.notStoring !== undefined) details.poller = `readings are not stored: ${facts.notStoring}`
   const workers = workerState(facts, details)
   if (facts.auditNotice !== undefined) details.audit = `${facts.auditNotice}; once it is full no device is written`
+  if (facts.auditRefusal !== undefined) {
+    details.writes = `writes are refused: nothing can be audited (${facts.auditRefusal})`
+  }
+  if (facts.diskReason !== undefined) {
+    details.disk = `commands that must run once, dead letters and publishing while the broker is away are refused: ${facts.diskReason}`
+  }
   const away = [database, mqtt, workers].some((state) => state === 'disconnected' || state === 'error')
   return {
-    status: away ? 'degraded' : 'ok',
+    status: away || facts.auditRefusal !== undefined ? 'degraded' : 'ok',
     services: {
       database,
       mqtt,

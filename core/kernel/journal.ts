@@ -2,14 +2,14 @@ import { randomUUID } from 'node:crypto'
 import { isFaultOfRow } from '../database/connection-errors.js'
 import type { EntryInput } from '../database/repositories/log-repositories.js'
 import type { Logger } from '../observability/logger.js'
-import type { Spool } from '../spool/spool.js'
+import type { SpoolQueue } from '../spool/late-spool.js'
 import { type Clock, systemClock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
 
 export interface JournalOptions<Entry extends EntryInput> {
   /** What it keeps, for logs: `audit`. */
   readonly name: string
-  readonly spool: Spool
+  readonly spool: SpoolQueue
   /** True while the database takes rows. */
   readonly writable: () => boolean
   /** Writes each entry once, by its id. */
@@ -23,6 +23,8 @@ export interface JournalOptions<Entry extends EntryInput> {
 const REPLAY_BATCH = 500
 /** Share of its spool that a journal may fill before people are told. */
 const NOTICE_FROM = 0.5
+/** For so long the disk is taken to be as it was when it last took something, milliseconds. */
+const PROOF_MS = 1_000
 /** Entries kept in memory while neither database nor disk takes any. */
 const UNKEPT = 1_000
 
@@ -39,6 +41,11 @@ export class Journal<Entry extends EntryInput> {
   #stopped = false
   /** What found no place; put first as soon as there is one. */
   #unkept: Entry[] = []
+  /** Why entries find no place, while they find none. */
+  #refusal: string | undefined
+  /** Monotonic time at which the disk last took something. */
+  #provedAt = Number.NEGATIVE_INFINITY
+  #cancelLook: (() => void) | undefined
 
   constructor(options: JournalOptions<Entry>) {
     this.#options = options
@@ -58,14 +65,25 @@ export class Journal<Entry extends EntryInput> {
     return `what waits for the database fills ${Math.floor(share * 100)} % of the ${name} spool (${spool.maxBytes} bytes)`
   }
 
+  /** Why nothing may happen that must be journalled: neither the database nor the disk takes entries. */
+  get refusal(): string | undefined {
+    return this.#refusal
+  }
+
   /**
    * Before a fact is made that must be kept: undefined where it will be, else an attempt to keep what could not be kept
-   * so far.
+   * so far, or a look at whether the disk takes entries while the database does not.
    *
    * @throws AUDIT_UNAVAILABLE
    */
   ready(): Promise<void> | undefined {
-    return this.#unkept.length === 0 ? undefined : this.#catchUp()
+    const hasPlace = this.#options.writable() || this.#clock.monotonic() - this.#provedAt < PROOF_MS
+    return this.#unkept.length === 0 && hasPlace ? undefined : this.#findPlace()
+  }
+
+  /** Looks now whether entries find a place, and again until the database takes them. Call it when that is away. */
+  watch(): void {
+    if (this.#cancelLook === undefined) this.#look()
   }
 
   /** Rejects where it can be kept nowhere; it is then kept as soon as it can be, while the process lives. */
@@ -77,6 +95,8 @@ export class Journal<Entry extends EntryInput> {
     } catch (error) {
       if (this.#unkept.length < UNKEPT) this.#unkept.push(entry)
       else this.#options.logger.error({ entry, journal: this.#options.name }, 'there is no place left for an entry')
+      this.#refusal ??= reasonOf(error)
+      this.watch()
       throw error
     }
   }
@@ -91,6 +111,7 @@ export class Journal<Entry extends EntryInput> {
   async stop(): Promise<void> {
     this.#stopped = true
     this.#cancelRetry?.()
+    this.#cancelLook?.()
     await this.#replaying
   }
 
@@ -105,23 +126,38 @@ export class Journal<Entry extends EntryInput> {
       }
     }
     await spool.append([Buffer.from(JSON.stringify(entry))])
+    this.#provedAt = this.#clock.monotonic()
     if (writable()) void this.replay()
   }
 
-  async #catchUp(): Promise<void> {
-    const { name } = this.#options
+  async #findPlace(): Promise<void> {
+    const { name, spool, writable } = this.#options
     try {
       // Twice at once is harmless: an entry is there once, by its id.
       for (let entry = this.#unkept[0]; entry !== undefined; entry = this.#unkept[0]) {
         await this.#keep(entry)
         if (this.#unkept[0] === entry) this.#unkept.shift()
       }
+      if (!writable()) {
+        await spool.tryWriting()
+        this.#provedAt = this.#clock.monotonic()
+      }
+      this.#refusal = undefined
     } catch (cause) {
-      const why = cause instanceof Error ? cause.message : String(cause)
-      throw new RouteMQError('AUDIT_UNAVAILABLE', `Neither the database nor the disk takes the ${name}: ${why}`, {
-        cause,
-      })
+      this.#refusal = reasonOf(cause)
+      const message = `Neither the database nor the disk takes the ${name}: ${this.#refusal}`
+      throw new RouteMQError('AUDIT_UNAVAILABLE', message, { cause })
     }
+  }
+
+  #look(): void {
+    this.#cancelLook = () => {}
+    const later = () => {
+      this.#cancelLook = undefined
+      if (this.#stopped || (this.#options.writable() && this.#unkept.length === 0)) return
+      this.#cancelLook = this.#clock.after(this.#options.retryMs ?? 1_000, () => this.#look(), { unref: true })
+    }
+    void this.#findPlace().then(later, later) // Where it failed, `refusal` says why.
   }
 
   async #replay(): Promise<void> {
@@ -175,3 +211,5 @@ export class Journal<Entry extends EntryInput> {
     this.#cancelRetry = this.#clock.after(this.#options.retryMs ?? 1_000, again, { unref: true })
   }
 }
+
+const reasonOf = (error: unknown) => (error instanceof Error ? error.message : String(error))

@@ -1,5 +1,7 @@
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Logger } from '../observability/logger.js'
+import type { Clock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
 import { processMark } from '../support/process-start.js'
 
@@ -28,8 +30,46 @@ export function writeRunFile(runDir: string, run: RunFile): void {
   const path = runFilePath(runDir)
   // Written beside and renamed, so that a reader never sees half a file; the mode is set before there is a secret in it.
   const fresh = `${path}.${process.pid}`
-  writeFileSync(fresh, `${JSON.stringify({ ...run, process: processMark(run.pid) }, null, 2)}\n`, { mode: 0o600 })
-  renameSync(fresh, path)
+  try {
+    writeFileSync(fresh, `${JSON.stringify({ ...run, process: processMark(run.pid) }, null, 2)}\n`, { mode: 0o600 })
+    renameSync(fresh, path)
+  } catch (error) {
+    rmSync(fresh, { force: true })
+    throw error
+  }
+}
+
+export interface KeepRunFileOptions {
+  readonly logger: Logger
+  readonly clock: Clock
+  /** Milliseconds between two attempts. @default 5,000 */
+  readonly retryMs?: number
+}
+
+/**
+ * Writes it, and where the disk refuses, tries again until it is written: without it commands do not find the product,
+ * which is no reason not to run. Returns how to remove it.
+ */
+export function keepRunFile(runDir: string, run: RunFile, options: KeepRunFileOptions): () => void {
+  const { logger, clock, retryMs = 5_000 } = options
+  let isRefused = false
+  let cancel = () => {}
+  const write = () => {
+    try {
+      writeRunFile(runDir, run)
+      if (isRefused) logger.info({}, 'commands find the product now')
+    } catch (error) {
+      const reason = (error as Error).message
+      if (!isRefused) logger.warn({ reason }, 'commands do not find the product: run.json cannot be written')
+      isRefused = true
+      cancel = clock.after(retryMs, write, { unref: true })
+    }
+  }
+  write()
+  return () => {
+    cancel()
+    removeRunFile(runDir)
+  }
 }
 
 /**

@@ -17,7 +17,6 @@ import type { WriteAudit, WriteAuditRecord } from '../modbus/write-audit.js'
 import { Outbox } from '../mqtt/outbox.js'
 import type { Logger } from '../observability/logger.js'
 import type { Tracing } from '../observability/tracing.js'
-import { Spool } from '../spool/spool.js'
 import type { Clock } from '../support/clock.js'
 import type { GatewayServices } from '../workers/services.js'
 import type { LeaseBook } from './bus-leases.js'
@@ -28,13 +27,14 @@ import { Journal } from './journal.js'
 import { LeaseFiles } from './lease-files.js'
 import type { PlantTables } from './plant.js'
 import { auditEntry, storable } from './records.js'
+import { Spools } from './spools.js'
 import { TriggerRecords } from './trigger-records.js'
 
 interface Parts {
   readonly config: Config
   readonly logger: Logger
   readonly warnings: readonly string[]
-  readonly spools: readonly Spool[]
+  readonly spools: Spools
   readonly outbox: Outbox
   readonly connections: AppConnections
   readonly triggers: TriggerRecords
@@ -74,10 +74,11 @@ export class Storage {
     this.ingest = parts.ingest
     this.triggers = parts.triggers
     parts.store?.onState((state) => {
-      if (state.name !== 'ok') return
+      if (state.name !== 'ok') return parts.audit?.watch()
       void parts.audit?.replay()
       void parts.events?.replay()
     })
+    if (parts.store !== undefined && parts.store.state.name !== 'ok') parts.audit?.watch()
   }
 
   static async open({ app, config, logger, clock, tracing }: StorageOptions): Promise<Storage> {
@@ -94,20 +95,20 @@ export class Storage {
       warnings.push((error as Error).message)
       return undefined
     })
-    const spools: Spool[] = []
+    const spools = new Spools({ dataDir, logger, clock })
     const spool = async (name: string, maxBytes: number) => {
       try {
-        const opened = await Spool.open({ dir: join(dataDir, 'spool', name), maxBytes, logger })
-        spools.push(opened)
-        return opened
+        return await spools.open(name, maxBytes)
       } catch (error) {
         // A start that ends here must not be kept alive by what is open already.
-        await Promise.all(spools.map((open) => open.close()))
+        await spools.close()
         await store?.close()
         throw error
       }
     }
-    const outbox = new Outbox({ spool: await spool('outbox', config.mqtt.outboxBytes), logger, clock })
+    const outboxSpool = await spool('outbox', config.mqtt.outboxBytes)
+    const outbox = new Outbox({ spool: outboxSpool, logger, clock })
+    void outboxSpool.opened.then(() => outbox.wake())
     const connections = new AppConnections(config.database)
     const writable = () => store?.state.name === 'ok'
     // Whoever shares no database shares no buses.
@@ -122,22 +123,20 @@ export class Storage {
     const base = { config, logger, warnings, spools, outbox, connections, triggers }
     if (store === undefined) return new Storage({ ...base, memory: new MemoryStore() })
 
-    const audit = new Journal<AuditInput>({
-      name: 'audit',
-      spool: await spool('audit', config.keep.auditSpoolBytes),
-      writable,
-      write: (entries) => store.audit.append(entries),
-      logger,
-      clock,
-    })
-    const events = new Journal<EventInput>({
-      name: 'events',
-      spool: await spool('events', 16 * MEBIBYTE),
-      writable,
-      write: (entries) => store.events.append(entries),
-      logger,
-      clock,
-    })
+    const journal = async <Entry extends AuditInput | EventInput>(
+      name: string,
+      maxBytes: number,
+      write: (entries: readonly Entry[]) => Promise<void>,
+    ) => {
+      const queue = await spool(name, maxBytes)
+      const opened = new Journal<Entry>({ name, spool: queue, writable, write, logger, clock })
+      void queue.opened.then(() => opened.replay())
+      return opened
+    }
+    const audit = await journal<AuditInput>('audit', config.keep.auditSpoolBytes, (entries) =>
+      store.audit.append(entries),
+    )
+    const events = await journal<EventInput>('events', 16 * MEBIBYTE, (entries) => store.events.append(entries))
     const ingest = new Ingest({
       store,
       spool: await spool('readings', config.keep.spoolBytes),
@@ -146,14 +145,18 @@ export class Storage {
       instance,
       ...(tracing && { tracing }),
     })
+    const deliveries = await spool('delivery', 256 * MEBIBYTE)
     const kept = new GatewayStore({
       tables: { deadLetters: store.deadLetters, parked: store.parked, claims: store.idempotency },
-      spool: await spool('delivery', 256 * MEBIBYTE),
+      spool: deliveries,
       owner: ingest.source,
       logger,
       clock,
     })
-    await kept.start()
+    await kept.start().catch((error: unknown) => {
+      // It begins with whatever is asked of it first once the spool is open; until then it refuses.
+      if (deliveries.whyNotOpen === undefined) throw error
+    })
     const retention = new Retention({
       store,
       logger,
@@ -220,6 +223,16 @@ export class Storage {
     return this.#parts.audit?.notice
   }
 
+  /** Why no device is written, while nothing can be audited. */
+  get auditRefusal(): string | undefined {
+    return this.#parts.audit?.refusal
+  }
+
+  /** Why what must outlive the process has no place on the disk, from the start on until it has. */
+  get diskReason(): string | undefined {
+    return this.#parts.spools.reason
+  }
+
   /** Of every write and every refusal; before a write it says whether there is a place for them. */
   get writeAudit(): WriteAudit {
     const { audit } = this.#parts
@@ -282,7 +295,9 @@ export class Storage {
   }
 
   get warnings(): readonly string[] {
-    return this.#parts.warnings
+    const { diskReason } = this
+    if (diskReason === undefined) return this.#parts.warnings
+    return [...this.#parts.warnings, `what must be kept is refused until the disk takes it: ${diskReason}`]
   }
 
   stats(): object {
@@ -309,7 +324,7 @@ export class Storage {
     await triggers.stop()
     await audit?.stop()
     await events?.stop()
-    await Promise.all(spools.map((spool) => spool.close()))
+    await spools.close()
     await connections.close()
     await store?.close()
   }

@@ -25,10 +25,15 @@ export class HeadFile {
       return open(file, 'r+')
     })
     const bytes = Buffer.alloc(2 * SLOT_BYTES)
-    const { bytesRead } = await handle.read(bytes, 0, bytes.length, 0)
-    if (bytesRead < bytes.length) {
-      await handle.write(bytes, 0, bytes.length, 0)
-      await handle.sync()
+    try {
+      const { bytesRead } = await handle.read(bytes, 0, bytes.length, 0)
+      if (bytesRead < bytes.length) {
+        await handle.write(bytes, 0, bytes.length, 0)
+        await handle.sync()
+      }
+    } catch (error) {
+      await handle.close() // Opening is tried again and again where the disk is full.
+      throw error
     }
     const slots = [0, 1].map((slot) => readSlot(bytes.subarray(slot * SLOT_BYTES, (slot + 1) * SLOT_BYTES)))
     const newest = slots.filter((slot) => slot !== undefined).sort((a, b) => b.turn - a.turn)[0]

@@ -1,4 +1,4 @@
-import { type FileHandle, mkdir, open } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from '../observability/logger.js'
 import { RouteMQError } from '../support/errors.js'
@@ -33,6 +33,8 @@ interface Pending {
 
 /** How much one write takes at most; what waits longer than that goes with the next. */
 const WRITE_BYTES = 8 * 1024 * 1024
+/** Enough for some records, or a disk that is full but for the next one would seem to have room. */
+const TRY_BYTES = 65_536
 
 /**
  * A queue on disk: records are appended at the end, read from the start and removed by acknowledging a position.
@@ -138,6 +140,24 @@ export class Spool {
       this.#pendingBytes += bytes
       this.#writing ??= this.#drain()
     })
+  }
+
+  /** Resolves where the disk would take an append: as much as some records take is written beside them and removed. */
+  async tryWriting(): Promise<void> {
+    const file = join(this.#dir, 'try')
+    try {
+      const handle = await open(file, 'w', 0o600)
+      try {
+        await handle.writeFile(Buffer.alloc(TRY_BYTES))
+        await handle.datasync()
+      } finally {
+        await handle.close()
+      }
+    } catch (error) {
+      throw failed(error, this.#dir, 'cannot be written')
+    } finally {
+      await rm(file, { force: true }).catch(() => {}) // On a read-only disk there is none, or it stays as it is.
+    }
   }
 
   /** The oldest records, at most `limit`; they stay until acknowledged. With `after`, those behind that position. */

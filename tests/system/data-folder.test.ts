@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
@@ -33,6 +34,10 @@ test('a disk that fills up: /health says so, nothing crashes, and all is well wh
   const full = await health(running, 503)
   assert.equal(full.services.database, 'error')
   assert.match(String(full.details.database), /disk is full/)
+  await until(
+    async () => /^writes are refused: nothing can be audited/.test(String((await health(running, 503)).details.writes)),
+    '/health says that writes are refused',
+  )
   let refused: Awaited<ReturnType<typeof write>> | undefined
   await until(async () => {
     refused = await write(1)
@@ -51,11 +56,80 @@ test('a disk that fills up: /health says so, nothing crashes, and all is well wh
     const [newest] = body.items as { timestamp: string }[]
     return newest !== undefined && Date.parse(newest.timestamp) > roomAgain + 1_000
   }, 'readings are stored again')
-  const { body } = await running.json('/api/audit?limit=1')
-  assert.deepEqual((body.items as { after: unknown }[])[0]?.after, [2])
+  await until(async () => {
+    const { body } = await running.json('/api/audit?limit=1')
+    return JSON.stringify((body.items as { after: unknown }[])[0]?.after) === '[2]'
+  }, 'the write is the last that is audited')
   assert.equal(await running.stop(), 0, running.text)
   assert.doesNotMatch(running.text, /Readings were lost|cannot rollback|A reading was refused/)
 })
+
+for (const { what, refuse, allow, why } of [
+  {
+    what: 'a disk that is full',
+    refuse: (data: string) => fill(data, join(data, 'ballast')),
+    allow: (data: string) => rmSync(join(data, 'ballast')),
+    why: /ENOSPC/,
+  },
+  {
+    what: 'a data folder that is read-only',
+    refuse: (data: string) => remount(data, 'ro'),
+    allow: (data: string) => remount(data, 'rw'),
+    why: /EROFS/,
+  },
+]) {
+  test(`${what} after a power cut: the product starts, polls and reads, says that writes are refused, and mends itself`, async (t) => {
+    const project = makeProject()
+    const data = join(project.root, 'data')
+    const env = { ROUTEMQ_DEMO: 'true', LOG_LEVEL: 'warn' }
+    let product: Product | undefined
+    t.after(async () => {
+      await product?.stop()
+      spawnSync('umount', ['-l', data])
+      project.remove()
+    })
+    if (!smallDisk(t, data)) return
+    const before = await Product.start(project.root, { env })
+    assert.equal((await before.post('/api/devices/office-eng/registers/write', { address: 10, value: 7 })).status, 200)
+    const cut = once(before.child, 'close')
+    before.child.kill('SIGKILL')
+    await cut
+    refuse(data)
+
+    const running = await Product.start(project.root, { env })
+    product = running
+    const unable = await health(running, 503)
+    assert.match(String(unable.details.writes), /writes are refused: nothing can be audited/)
+    assert.match(String(unable.details.disk), why)
+    assert.match(running.text, /! what must be kept is refused until the disk takes it/)
+    const write = (value: number) => running.post('/api/devices/office-eng/registers/write', { address: 10, value })
+    for (const value of [1, 2]) {
+      const refused = await write(value)
+      assert.deepEqual([refused.status, refused.body.code], [503, 'AUDIT_UNAVAILABLE'])
+    }
+    const live = await running.json('/api/devices/office-eng/registers?address=10')
+    assert.deepEqual([live.status, (live.body.values as number[])[0] === 1], [200, false], 'nothing was written')
+    const told = running.text.match(/the disk does not take what must be kept/g)
+    assert.equal(told?.length, 1, 'once, however many spools there are')
+
+    allow(data)
+    await until(async () => {
+      const { status, body } = await running.json('/health')
+      return status === 200 && Object.keys(body.details as object).length === 0
+    }, '/health is ok by itself')
+    assert.equal((await write(3)).status, 200)
+    let done: unknown[] = []
+    await until(async () => {
+      const { body } = await running.json('/api/audit?limit=100')
+      const items = body.items as { outcome: string; after: unknown }[]
+      done = items.filter(({ outcome }) => outcome === 'ok').map(({ after }) => after)
+      return done.length > 1
+    }, 'what was done is audited')
+    assert.deepEqual(done, [[3], [7]])
+    assert.equal(await running.stop(), 0, running.text)
+    assert.doesNotMatch(running.text, /INTERNAL|left unhandled/)
+  })
+}
 
 test('a data folder that cannot be written: one sentence names it, with a non-zero exit', async (t) => {
   // A file stands where the folder should be, which stops also a user whom no rights stop.
@@ -100,6 +174,10 @@ function smallDisk(t: TestContext, at: string): boolean {
     return false
   }
   return true
+}
+
+function remount(data: string, how: 'ro' | 'rw'): void {
+  assert.equal(spawnSync('mount', ['-o', `remount,${how}`, data]).status, 0)
 }
 
 /** Takes all room that is left. */

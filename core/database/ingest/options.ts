@@ -1,6 +1,6 @@
 import type { Logger } from '../../observability/logger.js'
 import type { Tracing } from '../../observability/tracing.js'
-import type { Spool } from '../../spool/spool.js'
+import type { SpoolQueue } from '../../spool/late-spool.js'
 import type { Clock } from '../../support/clock.js'
 import type { ReadingWrite } from '../readings/reading.js'
 import type { StoreState } from '../store.js'
@@ -15,7 +15,7 @@ export interface IngestStore {
 export interface IngestOptions {
   readonly store: IngestStore
   /** Where rows go while the database is away; without it they wait in the buffer, and the poller with them. */
-  readonly spool?: Spool
+  readonly spool?: SpoolQueue
   readonly logger: Logger
   /** Id of this installation. */
   readonly instance: string

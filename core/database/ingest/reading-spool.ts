@@ -1,6 +1,6 @@
 import type { Logger } from '../../observability/logger.js'
 import { FRAME_HEADER_BYTES } from '../../spool/frame.js'
-import type { Spool } from '../../spool/spool.js'
+import type { SpoolQueue } from '../../spool/late-spool.js'
 import { RouteMQError } from '../../support/errors.js'
 import type { ReadingWrite } from '../readings/reading.js'
 import { decodeBatch, encodeBatch } from './rows.js'
@@ -11,13 +11,13 @@ const ROWS = 4_000
 
 /** Batches of readings on disk while the database does not take them. At its bound the oldest are given up, counted and told. */
 export class ReadingSpool {
-  readonly #spool: Spool
+  readonly #spool: SpoolQueue
   readonly #logger: Logger
   #dropped = 0
   #isGivingUp = false
   #unreadable = 0
 
-  constructor(spool: Spool, logger: Logger) {
+  constructor(spool: SpoolQueue, logger: Logger) {
     this.#spool = spool
     this.#logger = logger
   }

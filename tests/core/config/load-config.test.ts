@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
-import { chmodSync, existsSync, readFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { keepInstanceId } from '../../../core/config/instance.js'
 import { loadConfig } from '../../../core/config/load-config.js'
 import { changedSettings } from '../../../core/config/settings-report.js'
 import { folder } from '../support/folder.js'
@@ -367,12 +369,32 @@ test('the instance id is random, kept, and not written where a command only look
   assert.equal(loadConfig({ root, env: { ROUTEMQ_INSTANCE: 'line-3' } }).config.app.instance, 'line-3')
 })
 
-test('a data folder that cannot be made gives an id for this process and a warning', (t) => {
+test('where the instance id cannot be kept it is the same after each start, is said, and is kept later', (t) => {
   const root = folder(t, { 'not-a-folder': '' })
-  chmodSync(join(root, 'not-a-folder'), 0o600)
-  const { config, warnings } = loadConfig({ root, env: { ROUTEMQ_DATA_DIR: 'not-a-folder/data' } })
+  const load = () => loadConfig({ root, env: { ROUTEMQ_DATA_DIR: 'not-a-folder' } })
+  const { config, warnings } = load()
   assert.match(config.app.instance, /^[0-9a-f]{8}$/)
-  assert.match(warnings.join(), /could not be kept/)
+  assert.match(warnings.join(), /could not be kept.*set ROUTEMQ_INSTANCE/)
+  const otherProcess = spawnSync(process.execPath, [...process.execArgv, '--input-type=module', '-e', ID_OF], {
+    env: { ...process.env, ID_FOLDER: join(root, 'not-a-folder') },
+    encoding: 'utf8',
+  })
+  assert.equal(otherProcess.stdout, config.app.instance, otherProcess.stderr)
+  rmSync(join(root, 'not-a-folder'))
+  mkdirSync(join(root, 'not-a-folder'))
+  keepInstanceId(config.app.dataDir)
+  assert.equal(readFileSync(join(root, 'not-a-folder/instance'), 'utf8'), `${config.app.instance}\n`)
+  assert.equal(load().config.app.instance, config.app.instance)
+})
+
+const ID_OF = `import { instanceId } from ${JSON.stringify(new URL('../../../core/config/instance.ts', import.meta.url).href)}
+process.stdout.write(instanceId(process.env.ID_FOLDER, true, () => {}))`
+
+test('an instance file without an id, as a full disk left it, is written anew', (t) => {
+  const root = folder(t, { 'data/instance': '' })
+  const { config, warnings } = loadConfig({ root, env: {} })
+  assert.deepEqual(warnings, [])
+  assert.equal(readFileSync(join(root, 'data/instance'), 'utf8'), `${config.app.instance}\n`)
 })
 
 test('--workers is stronger than everything and is checked', (t) => {

@@ -12,6 +12,8 @@ const well: HealthFacts = {
   pollerEnabled: true,
   notStoring: undefined,
   auditNotice: undefined,
+  auditRefusal: undefined,
+  diskReason: undefined,
   workers: undefined,
 }
 
@@ -42,4 +44,16 @@ test('a device that is off is a warning, a broker that is away degrades', () => 
   })
   assert.deepEqual([off.status, off.services.modbus, off.details.modbus], ['ok', 'warning', ['pump: does not answer']])
   assert.equal(healthOf({ ...well, mqttConnected: false }).status, 'degraded')
+})
+
+test('that no device is written because nothing can be audited is said, and is degraded', () => {
+  const { status, details } = healthOf({ ...well, auditRefusal: 'no space left on device' })
+  assert.equal(status, 'degraded')
+  assert.equal(details.writes, 'writes are refused: nothing can be audited (no space left on device)')
+})
+
+test('that the disk takes nothing is said, with what is refused for it', () => {
+  const { status, details } = healthOf({ ...well, diskReason: 'the spool cannot be opened: read-only file system' })
+  assert.equal(status, 'ok')
+  assert.match(String(details.disk), /must run once.*refused: the spool cannot be opened: read-only/)
 })

@@ -7,6 +7,7 @@ import type { AuditInput } from '../../../core/database/repositories/log-reposit
 import type { Store } from '../../../core/database/store.js'
 import { Journal, type JournalOptions } from '../../../core/kernel/journal.js'
 import { silentLogger } from '../../../core/observability/logger.js'
+import type { SpoolQueue } from '../../../core/spool/late-spool.js'
 import { Spool } from '../../../core/spool/spool.js'
 import { RouteMQError } from '../../../core/support/errors.js'
 import { openStore, ownDatabase } from '../database/databases.js'
@@ -205,3 +206,43 @@ test('what waits is told from half of the spool on, and no more once the databas
   await waiting.replay()
   assert.equal(waiting.notice, undefined)
 })
+
+test('while neither database nor disk takes entries, what must be journalled is refused before it happens', async () => {
+  let full = true
+  let isAway = true
+  const disk = (): SpoolQueue => ({
+    append: (records) => (full ? Promise.reject(noRoom()) : spool.append(records)),
+    tryWriting: () => (full ? Promise.reject(noRoom()) : spool.tryWriting()),
+    peek: (...how) => spool.peek(...how),
+    read: (after) => spool.read(after),
+    ack: (position) => spool.ack(position),
+    dropOldest: (bytes) => spool.dropOldest(bytes),
+    get bytes() {
+      return spool.bytes
+    },
+    get count() {
+      return spool.count
+    },
+    maxBytes: spool.maxBytes,
+  })
+  const watched = journal({ spool: disk(), writable: () => !isAway, retryMs: 5 })
+  assert.equal(watched.refusal, undefined)
+  watched.watch()
+  await until(() => watched.refusal !== undefined)
+  assert.match(watched.refusal ?? '', /no space left/)
+  await assert.rejects(async () => watched.ready(), { code: 'AUDIT_UNAVAILABLE', message: /no space left/ })
+  await assert.rejects(watched.put(entry('a')), { code: 'AUDIT_UNAVAILABLE' })
+  full = false
+  await until(() => watched.refusal === undefined && spool.count === 1)
+  await watched.ready()
+  isAway = false
+  await watched.replay()
+  assert.deepEqual(await subjects(), ['a'], 'what was refused is journalled as soon as it can be, once')
+  await watched.stop()
+})
+
+const noRoom = () => new RouteMQError('SPOOL_FAILED', 'ENOSPC: no space left on device')
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5))
+}

@@ -3,7 +3,9 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { type RunFile, readRunFile, runFilePath, writeRunFile } from '../../../core/kernel/run-file.js'
+import { keepRunFile, type RunFile, readRunFile, runFilePath, writeRunFile } from '../../../core/kernel/run-file.js'
+import { silentLogger } from '../../../core/observability/logger.js'
+import { systemClock } from '../../../core/support/clock.js'
 
 const noProc = existsSync('/proc/self/stat') ? false : 'no /proc here'
 
@@ -43,4 +45,29 @@ test('a file that is there and cannot be read is refused; none, and half a one, 
   rmSync(runFilePath(folder))
   mkdirSync(runFilePath(folder))
   assert.throws(() => readRunFile(folder), { code: 'RUN_FILE_UNREADABLE' })
+})
+
+test('where it cannot be written nothing ends, and it is written as soon as it can be', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'routemq-run-'))
+  t.after(() => rmSync(folder, { recursive: true, force: true }))
+  const inTheWay = join(folder, 'state')
+  writeFileSync(inTheWay, '')
+  const remove = keepRunFile(
+    inTheWay,
+    {
+      pid: process.pid,
+      version: '1',
+      mode: 'demo',
+      started_at: '2026-01-01T00:00:00.000Z',
+      broker: { url: 'mqtt://x', embedded: true },
+      http: null,
+      device: null,
+    },
+    { logger: silentLogger, clock: systemClock, retryMs: 5 },
+  )
+  rmSync(inTheWay)
+  while (!existsSync(runFilePath(inTheWay))) await new Promise((resolve) => setTimeout(resolve, 5))
+  assert.equal(readRunFile(inTheWay)?.pid, process.pid)
+  remove()
+  assert.equal(readRunFile(inTheWay), undefined)
 })

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, statfsSync } from 'node:fs'
 import { rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
+import { setTimeout as pause } from 'node:timers/promises'
+import { LateSpool } from '../../../core/spool/late-spool.js'
 import { Spool } from '../../../core/spool/spool.js'
 
 /** A small file system of our own, that can be filled and made read-only. */
@@ -115,4 +117,71 @@ describe('a spool on a bad disk', { skip: reason ?? false }, () => {
     )
     await again.close()
   })
+
+  for (const { what, refuse, allow } of [
+    {
+      what: 'a full disk',
+      refuse: (disk: string) => fill(disk),
+      allow: (disk: string) => rm(join(disk, 'other')),
+    },
+    {
+      what: 'a read-only disk',
+      refuse: async (disk: string) => void execFileSync('mount', ['-o', 'remount,ro', disk]),
+      allow: async (disk: string) => void execFileSync('mount', ['-o', 'remount,rw', disk]),
+    },
+  ]) {
+    test(`on ${what} a late spool refuses, opens by itself when it can, and has what it had`, async () => {
+      const disk = mount(512 * 1024)
+      const dir = join(disk, 'spool')
+      const earlier = await Spool.open({ dir, maxBytes: 1024 * 1024 })
+      await earlier.append([Buffer.from('kept')])
+      await earlier.close()
+      await refuse(disk)
+      const late = await LateSpool.open({ dir, maxBytes: 1024 * 1024, retryMs: 5 })
+      assert.match(late.whyNotOpen ?? '', /cannot be opened: (ENOSPC|EROFS)/)
+      await assert.rejects(late.append([Buffer.from('lost')]), { code: 'SPOOL_FAILED' })
+      await assert.rejects(late.tryWriting(), { code: 'SPOOL_FAILED' })
+      await assert.rejects(late.peek(9), { code: 'SPOOL_FAILED' }, 'what is in it is not taken for nothing')
+      await allow(disk)
+      while (late.whyNotOpen !== undefined) await pause(5)
+      await late.opened
+      await late.tryWriting()
+      await late.append([Buffer.from('new')])
+      assert.deepEqual(
+        (await late.peek(9)).map(({ data }) => data.toString()),
+        ['kept', 'new'],
+      )
+      await late.close()
+    })
+  }
+
+  test('a late spool that was never made holds nothing, and one that is closed stays closed', async () => {
+    const disk = mount(512 * 1024)
+    await fill(disk)
+    const dir = join(disk, 'spool')
+    const late = await LateSpool.open({ dir, maxBytes: 1024 * 1024, retryMs: 1 })
+    assert.deepEqual(await late.peek(9), [])
+    await late.close()
+    await rm(join(disk, 'other'))
+    const other = await Spool.open({ dir, maxBytes: 1024 * 1024 })
+    await other.close()
+  })
 })
+
+test('a late spool refuses at once what waiting does not mend', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'routemq-disk-'))
+  await writeFile(join(dir, 'file'), '')
+  await assert.rejects(LateSpool.open({ dir: join(dir, 'file/spool'), maxBytes: 1024 * 1024 }), {
+    code: 'SPOOL_FAILED',
+  })
+  const owner = await LateSpool.open({ dir: join(dir, 'spool'), maxBytes: 1024 * 1024 })
+  await assert.rejects(LateSpool.open({ dir: join(dir, 'spool'), maxBytes: 1024 * 1024 }), { code: 'SPOOL_LOCKED' })
+  await owner.close()
+  rmSync(dir, { recursive: true })
+})
+
+/** Takes all the room that is left. */
+async function fill(disk: string): Promise<void> {
+  const { bavail, bsize } = statfsSync(disk)
+  await writeFile(join(disk, 'other'), Buffer.alloc(bavail * bsize))
+}
