@@ -26,6 +26,7 @@ export class LastKnown {
   #cancel: (() => void) | undefined
   #saving: Promise<void> | undefined
   #stopped = false
+  #isFailing = false
 
   constructor(options: LastKnownOptions) {
     this.#options = options
@@ -77,8 +78,11 @@ export class LastKnown {
       await writeFile(unfinished, JSON.stringify(cache.snapshot()))
       await rename(unfinished, file)
       this.#written = revision
+      this.#isFailing = false
     } catch (error) {
-      logger.warn({ error, file }, 'the last known values could not be written')
+      const reason = (error as Error).message
+      if (!this.#isFailing) logger.warn({ reason, file }, 'the last known values could not be written')
+      this.#isFailing = true
     }
   }
 }

@@ -36,6 +36,7 @@ export class SessionBook {
   /** Counts what was written at once. */
   #writes = 0
   #agesUnderWay = false
+  #isFailing = false
 
   private constructor(file: string, sessions: readonly HeldSession[], logger: Logger) {
     this.#file = file
@@ -104,9 +105,10 @@ export class SessionBook {
       if (writes === this.#writes) await rename(fresh, this.#file)
       // What was written meanwhile knows more, and must be what stays.
       if (writes !== this.#writes) this.#write()
+      else this.#written()
       await rm(fresh, { force: true })
     } catch (error) {
-      this.#logger.warn({ error, file: this.#file }, UNWRITTEN)
+      this.#unwritten(error)
     } finally {
       this.#agesUnderWay = false
     }
@@ -121,9 +123,22 @@ export class SessionBook {
       mkdirSync(dirname(this.#file), { recursive: true, mode: 0o700 })
       writeFileSync(fresh, JSON.stringify(this.all()))
       renameSync(fresh, this.#file)
+      this.#written()
     } catch (error) {
-      this.#logger.warn({ error, file: this.#file }, UNWRITTEN)
+      this.#unwritten(error)
     }
+  }
+
+  #written(): void {
+    if (this.#isFailing) this.#logger.info({ file: this.#file }, 'the sessions held at the broker are written again')
+    this.#isFailing = false
+  }
+
+  /** Told once, however often it is tried. */
+  #unwritten(error: unknown): void {
+    const reason = (error as Error).message
+    if (!this.#isFailing) this.#logger.warn({ reason, file: this.#file }, UNWRITTEN)
+    this.#isFailing = true
   }
 }
 

@@ -3,6 +3,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { silentLogger } from '../../../core/observability/logger.js'
 import type { PlannedSubscription } from '../../../core/router/route.js'
 import { type HeldSession, retiredFrom, SessionBook } from '../../../core/workers/session-book.js'
 
@@ -51,6 +52,26 @@ test('a file that cannot be read is an empty book', (t) => {
     writeFileSync(file, text)
     assert.deepEqual(SessionBook.open(file).all(), [], text)
   }
+})
+
+test('a disk that refuses is told once, and once more when it takes the book again', (t) => {
+  const path = folder(t)
+  const lines: string[] = []
+  const logger = {
+    ...silentLogger,
+    info: (_: object, text: string) => lines.push(`info ${text}`),
+    warn: (facts: object, text: string) => lines.push(`warn ${text}: ${'reason' in facts && typeof facts.reason}`),
+  }
+  writeFileSync(join(path, 'data'), '')
+  const book = SessionBook.open(join(path, 'data', 'sessions.json'), logger)
+  for (const name of ['a', 'b', 'c']) book.hold([session(name, 'x')])
+  const refused = 'warn the sessions held at the broker could not be written: string'
+  assert.deepEqual(lines, [refused])
+  rmSync(join(path, 'data'))
+  book.hold([session('d', 'x')])
+  book.hold([session('e', 'x')])
+  assert.deepEqual(lines, [refused, 'info the sessions held at the broker are written again'])
+  assert.equal(SessionBook.open(join(path, 'data', 'sessions.json')).all().length, 5, 'all that it knew meanwhile')
 })
 
 test('retired is what a session holds and nobody asks for any more', () => {
