@@ -1,3 +1,4 @@
+import { deviceView } from '../http/views.js'
 import type { DeviceRecord, TargetRecord } from '../modbus/device-record.js'
 import type { CliContext } from './context.js'
 import { migratedStore, plantOfFile } from './device-access.js'
@@ -15,7 +16,10 @@ interface BusRow {
   readonly round_trip_ms: number | null
 }
 
-/** Devices and polling targets: of the running product, else of the database, else of the application's file. */
+/**
+ * Devices and polling targets: of the running product, else of the database, else of the application's file. As they may be
+ * shown, wherever they come from: without private keys.
+ */
 export async function plantRecords(context: CliContext): Promise<PlantRecords> {
   const product = RunningProduct.find(context.root)
   if (product !== undefined) {
@@ -30,10 +34,13 @@ export async function plantRecords(context: CliContext): Promise<PlantRecords> {
     return { devices, targets, roundTrips: new Map(measured) }
   }
   const store = await migratedStore(context)
-  if (store === undefined) return { ...(await plantOfFile(context.root)), roundTrips: new Map() }
+  if (store === undefined) {
+    const { devices, targets } = await plantOfFile(context.root)
+    return { devices: devices.map(deviceView), targets, roundTrips: new Map() }
+  }
   try {
     const [devices, targets] = await Promise.all([store.devices.list(), store.targets.list()])
-    return { devices, targets, roundTrips: new Map() }
+    return { devices: devices.map(deviceView), targets, roundTrips: new Map() }
   } finally {
     await store.close()
   }

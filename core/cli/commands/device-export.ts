@@ -1,7 +1,15 @@
 import { writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { RouteMQError } from '../../support/errors.js'
-import { devicesCsv, type Plant, plantJson, plantYaml, pointsCsv, targetsCsv } from '../plant-file/write-plant.js'
+import {
+  devicesCsv,
+  devicesWithKey,
+  type Plant,
+  plantJson,
+  plantYaml,
+  pointsCsv,
+  targetsCsv,
+} from '../plant-file/write-plant.js'
 import { plantRecords } from '../plant-records.js'
 import type { Registry } from '../program.js'
 
@@ -24,7 +32,18 @@ export function registerDeviceExport({ program, action }: Registry): void {
         if (flags.points && flags.targets) throw new RouteMQError('USAGE', 'Want one of --points and --targets.')
         const plant = await plantRecords(context)
         writeFileSync(path, textOf(plant, path, flags))
-        const facts = { devices: plant.devices.length, targets: plant.targets.length, file: path }
+        const withKey = isOfDevices(path, flags) ? devicesWithKey(plant.devices) : []
+        const facts = {
+          devices: plant.devices.length,
+          targets: plant.targets.length,
+          file: path,
+          not_included: { private_keys: withKey },
+        }
+        if (withKey.length > 0) {
+          context.err(
+            `Not in it are the private keys of ${withKey.join(', ')}: an import keeps those that are stored; elsewhere, set options.tls.key.`,
+          )
+        }
         context.out(
           json
             ? JSON.stringify(facts)
@@ -43,6 +62,10 @@ function textOf(plant: Plant, path: string, { points, targets }: ExportFlags): s
   if (/\.ya?ml$/i.test(path)) return plantYaml(plant)
   if (/\.json$/i.test(path)) return plantJson(plant)
   throw new RouteMQError('USAGE', `${path}: want a file that ends in .yaml, .yml, .json or .csv`)
+}
+
+function isOfDevices(path: string, { points, targets }: ExportFlags): boolean {
+  return !/\.csv$/i.test(path) || (points === undefined && targets === undefined)
 }
 
 function saidOf(path: string, { points, targets }: ExportFlags): string {

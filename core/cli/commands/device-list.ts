@@ -1,3 +1,4 @@
+import { deviceView } from '../../http/views.js'
 import { withDevices } from '../device-access.js'
 import type { Registry } from '../program.js'
 import { table } from '../table.js'
@@ -12,7 +13,8 @@ export function registerDeviceList({ program, action }: Registry): void {
       action((context, json) =>
         withDevices(context, async (devices) => {
           const all = (await devices.list()).filter((device) => active !== true || device.is_active)
-          if (json) context.out(JSON.stringify(all, null, 2))
+          // The same records as the sidecar's, which shows no private keys.
+          if (json) context.out(JSON.stringify(all.map(deviceView), null, 2))
           else if (all.length === 0) context.out('There are no devices: add them to app/devices.ts.')
           else {
             const rows = all.map((device) => [

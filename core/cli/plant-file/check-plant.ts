@@ -1,3 +1,4 @@
+import { REDACTED } from '../../http/views.js'
 import { resolvePoint } from '../../modbus/codec/point-codec.js'
 import type { DeviceInput, DeviceRecord, TargetRecord } from '../../modbus/device-record.js'
 import {
@@ -104,13 +105,21 @@ export function planImport(
 }
 
 /**
- * Private keys are not exported: a file that came from an export must not take them away. The running product shows a mark
- * in place of the key and takes it for the key.
+ * Private keys are neither exported nor shown: a file that came from an export must not take them away, nor one that holds
+ * the mark that is shown in their place.
  */
 function withStoredKey(input: DeviceInput, old: DeviceRecord | undefined): DeviceInput {
   const given = input.options?.tls
   const stored = (old?.options as DeviceOptions | undefined)?.tls?.key
-  if (stored === undefined || typeof given !== 'object' || given === null || 'key' in given) return input
+  if (typeof given !== 'object' || given === null) return input
+  const isMark = 'key' in given && given.key === REDACTED
+  if (stored === undefined && isMark) {
+    const message = `is ${REDACTED}, which stands for a key that is not shown; want the key itself`
+    throw new RouteMQError('DEVICE_INVALID', `options.tls.key ${message}`, {
+      details: { fields: [{ field: 'options.tls.key', message }] },
+    })
+  }
+  if (stored === undefined || ('key' in given && !isMark)) return input
   return { ...input, options: { ...input.options, tls: { ...given, key: stored } } }
 }
 

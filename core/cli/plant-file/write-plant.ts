@@ -51,6 +51,13 @@ function content({ devices, targets }: Plant) {
   return { devices: devices.map(plainDevice), targets: targets.map(plainTarget) }
 }
 
+/** Devices whose private key no file gets. */
+export function devicesWithKey(devices: readonly DeviceRecord[]): string[] {
+  return devices.flatMap(({ device_id, options }) =>
+    (options as DeviceOptions).tls?.key === undefined ? [] : [device_id],
+  )
+}
+
 /** What an import needs: no times, nothing that is not set, no private keys. */
 function plainDevice(device: DeviceRecord): Record<string, unknown> {
   const { created_at: _, updated_at: __, options, ...record } = device

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { EXIT } from '../../../core/cli/exit-codes.js'
 import type { DeviceRecord } from '../../../core/modbus/device-record.js'
+import { openStore } from '../database/databases.js'
 import { folder } from '../support/folder.js'
 import { command } from './support.js'
 
@@ -16,7 +17,12 @@ async function project(t: TestContext, files: Readonly<Record<string, string>> =
   const migrated = await run('migrate')
   assert.equal(migrated.code, 0, migrated.err)
   const devices = async () => JSON.parse((await run('device:list', '--json')).out) as DeviceRecord[]
-  return { root, run, devices }
+  /** As they stand in the database, secrets too. */
+  const stored = async () => {
+    const store = await openStore({ kind: 'sqlite', file: join(root, 'data/routemq.db') })
+    return store.devices.list().finally(() => store.close())
+  }
+  return { root, run, devices, stored }
 }
 
 const DEVICES = `device_id,host,port,framer,slave_id,write_enabled,options
@@ -219,14 +225,53 @@ test('a profile in the application file', async (t) => {
   assert.equal(device?.options.profile, 'acme')
 })
 
+test('no private key is shown, whether it is of the database or of the application file', async (t) => {
+  const tls = { cert: 'CERT', key: 'SECRET', ca: 'CA' }
+  const device = { device_id: 't', host: 'h', port: 802, transport: 'tls', framer: 'SOCKET', options: { tls } }
+  const { root, run, devices, stored } = await project(t, { 'first.json': JSON.stringify([device]) })
+  assert.equal((await run('device:import', 'first.json')).code, 0)
+  assert.deepEqual((await devices())[0]!.options.tls, { ...tls, key: '[redacted]' })
+  const exported = await run('device:export', 'plant.yaml', '--json')
+  assert.deepEqual((JSON.parse(exported.out) as Record<string, unknown>).not_included, { private_keys: ['t'] })
+  assert.equal((await run('device:export', 'points.csv', '--points')).err, '', 'nothing of it belongs there')
+  const listed = await run('device:list')
+  const planned = await run('device:plan', 't', '--json')
+  for (const { out, err } of [exported, listed, planned]) assert.doesNotMatch(out + err, /SECRET/)
+  writeFileSync(
+    join(root, 'first.json'),
+    JSON.stringify([{ ...device, options: { tls: { ...tls, key: '[redacted]' } } }]),
+  )
+
+  // The mark is taken for the key that it stands for, and for nothing where there is none.
+  writeFileSync(
+    join(root, 'listed.json'),
+    JSON.stringify([{ device_id: 't', timeout: 5, options: (await devices())[0]!.options }]),
+  )
+  const again = await run('device:import', 'listed.json')
+  assert.equal(again.out, '0 devices created, 1 changed', again.err)
+  assert.deepEqual([(await stored())[0]!.timeout, (await stored())[0]!.options.tls], [5, tls])
+  const marked = { ...device, device_id: 'u', options: { tls: { ...tls, key: '[redacted]' } } }
+  writeFileSync(join(root, 'marked.json'), JSON.stringify([marked]))
+  assert.match((await run('device:import', 'marked.json')).err, /options\.tls\.key: is \[redacted\], which stands for/)
+
+  const file = folder(t, {
+    'package.json': '{"type":"module"}',
+    'app/devices.ts': `export default { devices: [${JSON.stringify(device)}], targets: [] }`,
+  })
+  const ofFile = await command(file, ['device:list', '--json'], { DATABASE_URL: 'none' })
+  assert.match(ofFile.out, /"\[redacted\]"/, ofFile.err)
+  assert.doesNotMatch(ofFile.out, /SECRET/)
+})
+
 test('what is exported, edited and imported again keeps the private key that no file shows', async (t) => {
   const device = { device_id: 't', host: 'h', port: 802, transport: 'tls', framer: 'SOCKET' }
   const tls = { cert: 'CERT', key: 'SECRET', ca: 'CA' }
   const first = JSON.stringify([{ ...device, options: { tls } }])
-  const { root, run, devices } = await project(t, { 'first.json': first })
+  const { root, run, stored: devices } = await project(t, { 'first.json': first })
   assert.equal((await run('device:import', 'first.json')).code, 0)
   for (const [at, name] of ['plant.yaml', 'plant.json', 'devices.csv'].entries()) {
-    await run('device:export', name)
+    const exported = await run('device:export', name)
+    assert.match(exported.err, /^Not in it are the private keys of t: /, 'what is left out is said')
     const text = readFileSync(join(root, name), 'utf8')
     assert.ok(!text.includes('SECRET'))
     writeFileSync(join(root, name), text.replace(/\bCA\b/, `CA${at}`))
