@@ -10,7 +10,7 @@ export interface AppOptions {
   readonly folders?: { readonly routers?: string; readonly middleware?: string; readonly migrations?: string }
   /** Module below the root whose default export is made by `defineDevices`. @default app/devices */
   readonly devices?: string
-  /** Adds the application's own routes to the sidecar; they share its authentication and its OpenAPI document. */
+  /** Adds the application's own routes to the sidecar; they share its authentication and its OpenAPI document. @default none */
   readonly http?: HttpExtension
 }
 
@@ -46,6 +46,7 @@ export function createApp(options: AppOptions): App {
 /** The devices and polling targets that an application ships. */
 export interface PlantDefinition {
   readonly devices: readonly DeviceInput[]
+  /** @default nothing is polled */
   readonly targets?: readonly TargetInput[]
 }
 

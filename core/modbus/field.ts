@@ -5,6 +5,10 @@ export type RegisterType = (typeof REGISTER_TYPES)[number]
 
 /** What one register or point can hold, as JSON carries it; 64-bit integers beyond 2^53 are decimal strings. */
 export type FieldValue = number | boolean | string | null
+/**
+ * good: as read. uncertain: read, and outside what its point may be. bad: there is no value. stale: not read now, the last one
+ * that was known.
+ */
 export type Quality = 'good' | 'uncertain' | 'bad' | 'stale'
 
 /** One address range to read; addresses are PDU addresses, 0-based. */
@@ -15,7 +19,9 @@ export interface ReadBlock {
   readonly count: number
 }
 
+/** What a range held. */
 export interface BlockReading extends ReadBlock {
+  /** In the order of their addresses: numbers of registers, booleans of coils and discrete inputs. */
   readonly values: readonly (number | boolean)[]
   readonly source: 'live' | 'cache'
   /** Unix seconds with a fraction, when the answer was complete. */
@@ -25,12 +31,17 @@ export interface BlockReading extends ReadBlock {
   readonly reason?: string
 }
 
+/** What a point held. */
 export interface PointReading {
+  /** Its name. */
   readonly point: string
+  /** Scaled; null where the quality is bad. */
   readonly value: FieldValue
   readonly unit: string | null
   readonly quality: Quality
+  /** Why it is not good. */
   readonly reason?: string
+  /** Unix seconds with a fraction, when the answer was complete. */
   readonly timestamp: number
 }
 
@@ -41,6 +52,7 @@ export type WriteItem =
   | CustomRequest
   | { readonly point: string; readonly value: FieldValue }
 
+/** Neighbouring registers (0 to 65535 each) or coils, from a PDU address on. */
 export interface RegisterWrite {
   readonly register_type: 'holding' | 'coil'
   readonly address: number
@@ -71,6 +83,7 @@ export interface CustomRequest {
  */
 export type WriteOutcome = 'ok' | 'rejected' | 'not_sent' | 'unknown'
 
+/** What became of one item of a write. */
 export interface WriteResult {
   readonly item: WriteItem
   readonly outcome: WriteOutcome
@@ -80,6 +93,7 @@ export interface WriteResult {
   readonly values?: readonly number[]
   /** What a custom function answered after its code, as hexadecimal digits. */
   readonly data?: string
+  /** Why it is not `ok`. */
   readonly error?: ErrorShape
 }
 
@@ -96,11 +110,16 @@ export interface Identity {
 /** Who asked, for the audit: a topic, an HTTP key, the command line. */
 export interface Actor {
   readonly kind: 'mqtt' | 'http' | 'cli' | 'app'
+  /** Topic, key or user; never a credential. */
   readonly name: string
   /** The request that asked, as its sender and the logs call it. */
   readonly request_id?: string
 }
 
+/**
+ * What devices can be asked for. `deadline`, in all of them: wall clock milliseconds, past which a read, and a write that is
+ * not on the wire yet, ends with `COMMAND_EXPIRED`; of handlers never later than that of their message. @default none
+ */
 export type FieldRequest =
   | {
       readonly op: 'read'
@@ -117,7 +136,9 @@ export type FieldRequest =
   | {
       readonly op: 'read_points'
       readonly device_id: string
+      /** Names of points of the device. */
       readonly points: readonly string[]
+      /** As for `read`. @default live */
       readonly source?: 'live' | 'cache'
       /** Where the device cannot be asked, its last known value as `stale`. @default false */
       readonly allow_stale?: boolean
@@ -131,7 +152,6 @@ export type FieldRequest =
       readonly items: readonly WriteItem[]
       /** Filled in from the message for requests of handlers. @default { kind: 'app', name: 'application' } */
       readonly actor?: Actor
-      /** Wall clock milliseconds; past it and not on the wire: `COMMAND_EXPIRED`. */
       readonly deadline?: number
     }
 

@@ -22,6 +22,7 @@ export type ByteOrder = 'ABCD' | 'CDAB' | 'BADC' | 'DCBA'
 
 /** A typed value in the registers of a device. */
 export interface PointDefinition {
+  /** Unique on its device; a level of its topic. */
   readonly name: string
   /** @default holding */
   readonly register_type?: RegisterType
@@ -29,9 +30,9 @@ export interface PointDefinition {
   readonly address: number
   /** @default uint16 (bool for coils and discrete inputs) */
   readonly type?: PointType
-  /** @default ABCD */
+  /** For values of more than one register. @default ABCD */
   readonly order?: ByteOrder
-  /** Bit number for `bit`, 0 = least significant. */
+  /** Bit number for `bit` (required there), 0 = least significant, to 15. */
   readonly bit?: number
   /** Bits of a field that begins at `bit`; more than one make a number of it. Written by mask write. @default 1 */
   readonly width?: number
@@ -41,17 +42,21 @@ export interface PointDefinition {
   readonly scale?: number
   /** @default 0 */
   readonly offset?: number
+  /** For people: `°C`. @default none */
   readonly unit?: string
+  /** Scaled; a write below is `VALUE_OUT_OF_RANGE`, a reading below `uncertain`. @default no bound */
   readonly min?: number
+  /** The same above. @default no bound */
   readonly max?: number
+  /** Scaled; a write goes to the nearest multiple of it, counted from `min`, else from 0. @default the scale's */
   readonly step?: number
   /** @default r for input and discrete, rw otherwise */
   readonly access?: 'r' | 'w' | 'rw'
-  /** Raw values that mean "no value"; beyond 2^53 as decimal text. */
+  /** Raw values that mean "no value"; beyond 2^53 as decimal text. @default none */
   readonly invalid?: readonly (number | string)[]
-  /** Names of raw values, for enumerations. */
+  /** Names of raw values, for enumerations. @default none */
   readonly enum?: Readonly<Record<string, number>>
-  /** Repeating a write of this point does no harm: it may be sent again when its outcome is unknown. */
+  /** `safe`: repeating a write does no harm, so that it may be sent again when its outcome is unknown. @default never */
   readonly retry?: 'safe' | 'never'
 }
 

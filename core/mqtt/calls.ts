@@ -1,20 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import type { IPublishPacket, MqttClient } from 'mqtt'
+import type { CallOptions } from '../router/context.js'
 import type { Clock } from '../support/clock.js'
 import { ERROR_CODES } from '../support/error-codes.js'
 import { type ErrorShape, fromErrorShape, RouteMQError } from '../support/errors.js'
 import { codecOf, decodePayload, encodePayload } from './codec.js'
 import type { MessageProperties } from './message.js'
 import type { Publication } from './publish-window.js'
-
-export interface CallOptions {
-  /** Milliseconds. @default 5000 */
-  readonly timeout?: number
-  /** @default 1 */
-  readonly qos?: 0 | 1
-  /** MQTT 5 only. */
-  readonly userProperties?: Readonly<Record<string, string | string[]>>
-}
 
 interface Waiting {
   readonly resolve: (value: unknown) => void

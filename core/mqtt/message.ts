@@ -30,21 +30,26 @@ export type WithheldPayload = 'PROPERTIES_TOO_LARGE' | 'PAYLOAD_MALFORMED' | 'PA
 
 /** MQTT 5 properties that handlers may see; empty on 3.1.1. */
 export interface MessageProperties {
+  /** Where the sender wants the answer. */
   readonly responseTopic?: string
+  /** Goes back with the answer as it came. */
   readonly correlationData?: Buffer
+  /** Chooses how the payload is decoded, where the route does not. */
   readonly contentType?: string
   /** Seconds left when the broker sent it (MQTT 5.0, 3.3.2.3.3). */
   readonly messageExpiryInterval?: number
   readonly userProperties?: Readonly<Record<string, string | string[]>>
 }
 
+/** How something is published. */
 export interface PublishOptions {
   /** @default 1 */
   readonly qos?: 0 | 1 | 2
   /** @default false */
   readonly retain?: boolean
+  /** MQTT 5 only. @default none */
   readonly properties?: MessageProperties
-  /** Milliseconds after which an undelivered message is dropped from the outbox. */
+  /** Milliseconds after which an undelivered message is dropped from the outbox. @default kept until it is delivered */
   readonly expiresInMs?: number
   /** While the broker is away keep only the newest message of this topic. @default false */
   readonly newestOnly?: boolean

@@ -13,11 +13,13 @@ export interface MessageFacts {
   readonly retain: boolean
   readonly dup: boolean
   readonly properties: MessageProperties
+  /** Wall clock at arrival, milliseconds since the epoch. */
   readonly receivedAt: number
 }
 
 /** What a handler may ask of the process it runs in; the delivery engine makes one per (message, route). */
 export interface Context<P extends object = Params, B = unknown> {
+  /** Values of the pattern's parameters, converted to their types. */
   readonly params: P
   /** Decoded and validated payload. Middleware may replace it (authentication removes the credential). */
   payload: B
@@ -30,17 +32,31 @@ export interface Context<P extends object = Params, B = unknown> {
   readonly attempt: number
   /** Wall clock milliseconds after which nothing may be driven any more; undefined when the command does not age. */
   readonly deadline: number | undefined
-  /** Answers now instead of by returning; a second answer is an error. */
+  /** Answers now instead of by returning. @throws RouteMQError HANDLER_FAILED where this try has answered already */
   reply(value: unknown): Promise<void>
+  /**
+   * Publishes text and Buffers as they are, everything else as JSON. Resolves when the broker has the message, or when it is
+   * durably in the outbox.
+   *
+   * @throws RouteMQError TOPIC_INVALID, PAYLOAD_TOO_LARGE, FORBIDDEN, PUBLISH_REFUSED, PUBLISH_OVERLOADED,
+   * BROKER_UNAVAILABLE, SHUTTING_DOWN
+   */
   publish(topic: string, payload: unknown, options?: PublishOptions): Promise<void>
-  /** Publishes a request and waits for its answer on a response topic of this process. */
+  /**
+   * Publishes a request and waits for its answer on a response topic of this process.
+   *
+   * @throws RouteMQError CALL_TIMEOUT, what `publish` throws, SUBSCRIPTION_REFUSED where the answer may not be heard, or the
+   * error that was answered
+   */
   call(topic: string, payload: unknown, options?: CallOptions): Promise<unknown>
+  /** Reads and writes devices, with the deadline and in the name of this message. */
   readonly devices: FieldPort
   /**
    * The application's own tables (kysely), typed by what it adds to `AppTables`. Queries reject with DATABASE_UNAVAILABLE
    * while the database is away, and where there is none.
    */
   readonly db: AppDatabase
+  /** Says with each line which route, topic and request it is about. */
   readonly log: Logger
   /** Aborts when the route's time limit passes or the process must go. */
   readonly signal: AbortSignal
@@ -51,10 +67,11 @@ export interface Context<P extends object = Params, B = unknown> {
 }
 
 export interface CallOptions {
-  /** Milliseconds. @default 5000 */
+  /** How long an answer is waited for, milliseconds. @default 5000 */
   readonly timeout?: number
+  /** @default 1 */
   readonly qos?: 0 | 1
-  /** MQTT 5 only. */
+  /** MQTT 5 only. @default none */
   readonly userProperties?: Readonly<Record<string, string | string[]>>
 }
 

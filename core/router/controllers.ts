@@ -5,6 +5,7 @@ import type { Context, Handler } from './context.js'
 
 /** What a controller may name in `static inject`; a middleware's `withServices` gets all of it. */
 export interface Services {
+  /** The resolved configuration, frozen. */
   readonly config: Config
   readonly devices: Context['devices']
   readonly log: Context['log']

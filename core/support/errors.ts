@@ -4,6 +4,7 @@ import { jsonSafe } from './json-safe.js'
 export interface RouteMQErrorOptions {
   /** Facts for machines and people: field names, limits, ids. JSON-serialisable, free of secrets. */
   readonly details?: Readonly<Record<string, unknown>>
+  /** What it was made from; for logs, never sent to anybody. */
   readonly cause?: unknown
 }
 
@@ -19,6 +20,7 @@ export class RouteMQError extends Error {
     this.details = options.details
   }
 
+  /** HTTP status, whether trying again may help, and what to do, by its code. */
   get facts(): ErrorCodeFacts {
     return ERROR_CODES[this.code]
   }

@@ -15,7 +15,7 @@ import { systemClock } from '../support/clock.js'
 export interface TestAppOptions {
   /** Folder of the application, a path or a file URL. */
   readonly root: string | URL
-  /** Settings for this application alone; the environment and `.env` are not read. */
+  /** Settings for this application alone; the environment and `.env` are not read. @default those of demo mode */
   readonly env?: Readonly<Record<string, string>>
 }
 
@@ -23,14 +23,19 @@ export interface TestAppOptions {
 export interface TestApp {
   readonly brokerUrl: string
   readonly httpUrl: string
-  /** Sends a command and resolves with its answer; an answer that is an error rejects with its code. */
+  /** Sends a command and resolves with its answer. @throws RouteMQError the error it was answered with, or CALL_TIMEOUT */
   command(topic: string, payload: object, options?: CallOptions): Promise<unknown>
   /** Calls the sidecar with the credentials of this run. */
   fetch(path: string, init?: RequestInit): Promise<Response>
+  /** Stops everything and removes the data folder. */
   stop(): Promise<void>
 }
 
-/** Starts an application for a test. Free ports, its own data folder, no worker processes, no log. */
+/**
+ * Starts an application for a test. Free ports, its own data folder, no worker processes, no log.
+ *
+ * @throws RouteMQError CONFIG_INVALID, ROUTER_INVALID and whatever else keeps an application from starting
+ */
 export async function startTestApp(options: TestAppOptions): Promise<TestApp> {
   const root = options.root instanceof URL ? fileURLToPath(options.root) : options.root
   const folder = mkdtempSync(join(tmpdir(), 'routemq-test-'))

@@ -26,6 +26,7 @@ export interface Peer {
 }
 
 export interface SlaveOptions {
+  /** What is in which unit, 0 to 255. */
   readonly units: Readonly<Record<number, UnitSpec>>
   /** Writes kept in the log; older ones are dropped. @default 10_000 */
   readonly logLimit?: number

@@ -4,6 +4,7 @@ import type { Context, Middleware, MiddlewareFactory } from '../context.js'
 import { type CredentialPlace, takeCredential } from './credential.js'
 import { addProof, hasProof } from './identity.js'
 
+/** Where keys stand in a message, and which are known. `field` and `property` @default api_key */
 export interface ApiKeyOptions extends Partial<CredentialPlace> {
   /** Keys, or keys by the name of who holds them. @default `ROUTEMQ_API_KEYS` */
   readonly keys?: readonly string[] | Readonly<Record<string, string>>

@@ -5,7 +5,7 @@ import { AUTH_PRIORITY } from './api-key-auth.js'
 import { type CredentialPlace, takeCredential } from './credential.js'
 import { addProof, hasProof } from './identity.js'
 
-/** Exactly one of `secret`, `publicKey` and `jwksUrl`. */
+/** Exactly one of `secret`, `publicKey` and `jwksUrl`; else ROUTER_INVALID. `field` @default token, `property` @default authorization */
 export interface JwtOptions extends Partial<CredentialPlace> {
   /** Shared secret of HS256, HS384 and HS512, at least 32 bytes. */
   readonly secret?: string
@@ -15,7 +15,9 @@ export interface JwtOptions extends Partial<CredentialPlace> {
   readonly jwksUrl?: string
   /** Accepted algorithms. @default HS256 with a secret; needed otherwise */
   readonly algorithms?: readonly string[]
+  /** What `iss` of a token must be. @default not looked at */
   readonly issuer?: string
+  /** What `aud` of a token must hold. @default not looked at */
   readonly audience?: string
   /** Seconds that clocks may differ. @default 5 */
   readonly clockTolerance?: number

@@ -10,6 +10,7 @@ export interface LogOptions {
   readonly level?: Level
   /** Lines per route and second; what is over is counted and named in the next line. 0: all. @default 10 */
   readonly perSecond?: number
+  /** @default systemClock */
   readonly clock?: Clock
 }
 

@@ -12,12 +12,18 @@ export interface ThrottleOptions {
   readonly seconds?: number
   /** What is counted apart: `topic`, `client`, `route`, or a parameter by name. @default topic */
   readonly by?: string
-  /** @default fixed */
+  /** `fixed` windows, a `sliding` window, or `token`s that refill evenly. @default fixed */
   readonly strategy?: ThrottleStrategy
   /** Keys counted at a time in this process. @default 10_000 */
   readonly maxKeys?: number
-  /** A client of ioredis or node-redis: the limit then holds for all workers and installations together. */
+  /**
+   * A client of ioredis or node-redis: the limit then holds for all workers and installations together. While it is away each
+   * process counts for itself.
+   *
+   * @default none
+   */
   readonly redis?: unknown
+  /** @default systemClock */
   readonly clock?: Clock
 }
 
