@@ -32,7 +32,7 @@ export interface DeviceAccess extends FieldPort {
 }
 
 export async function openDevices(context: CliContext): Promise<DeviceAccess> {
-  const product = RunningProduct.find(context.root)
+  const product = RunningProduct.find(context.root, context.signal)
   return product === undefined ? openOwnBus(context) : throughProduct(product)
 }
 

@@ -21,7 +21,7 @@ interface BusRow {
  * shown, wherever they come from: without private keys.
  */
 export async function plantRecords(context: CliContext): Promise<PlantRecords> {
-  const product = RunningProduct.find(context.root)
+  const product = RunningProduct.find(context.root, context.signal)
   if (product !== undefined) {
     const [devices, targets, buses] = await Promise.all([
       product.call<readonly DeviceRecord[]>('GET', '/api/admin/devices'),

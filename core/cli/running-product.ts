@@ -19,20 +19,26 @@ const NEVER_MADE: ReadonlySet<unknown> = new Set([
 /** The product that runs in a folder, as commands talk to it: through its sidecar, with the token of `run.json`. */
 export class RunningProduct {
   readonly run: RunFile
+  readonly #signal: AbortSignal | undefined
 
-  constructor(run: RunFile) {
+  constructor(run: RunFile, signal?: AbortSignal) {
     this.run = run
+    this.#signal = signal
   }
 
-  /** The one that runs for this application, or undefined. */
-  static find(root: string): RunningProduct | undefined {
+  /**
+   * The one that runs for this application, or undefined.
+   *
+   * @param signal ends its calls, those under way too
+   */
+  static find(root: string, signal?: AbortSignal): RunningProduct | undefined {
     const run = readRunFile(join(root, '.routemq'))
-    return run === undefined ? undefined : new RunningProduct(run)
+    return run === undefined ? undefined : new RunningProduct(run, signal)
   }
 
   /** @throws NOT_RUNNING */
-  static need(root: string): RunningProduct {
-    const product = RunningProduct.find(root)
+  static need(root: string, signal?: AbortSignal): RunningProduct {
+    const product = RunningProduct.find(root, signal)
     if (product !== undefined) return product
     throw new RouteMQError('NOT_RUNNING', `Nothing runs in ${root}: there is no .routemq/run.json of a living process.`)
   }
@@ -42,7 +48,7 @@ export class RunningProduct {
    *
    * @param limitMs how long the answer may take, 30 s by default
    * @throws NOT_RUNNING where the sidecar is off or does not answer, WRITE_OUTCOME_UNKNOWN where it was asked for a change
-   * and its answer was lost.
+   * and its answer was lost or not waited for, REQUEST_CANCELLED where the command was ended and nothing can have changed.
    */
   async call<T>(
     method: 'GET' | 'POST' | 'PUT' | 'DELETE',
@@ -52,6 +58,9 @@ export class RunningProduct {
   ): Promise<T> {
     const { http, pid } = this.run
     if (http === null) throw new RouteMQError('NOT_RUNNING', `The sidecar of process ${pid} is switched off.`)
+    const what = `${method} ${path.split('?')[0]}`
+    if (this.#signal?.aborted) throw new RouteMQError('REQUEST_CANCELLED', `Ended before ${what} was sent.`)
+    const limit = AbortSignal.timeout(limitMs)
     let response: Response
     let text: string
     try {
@@ -62,18 +71,21 @@ export class RunningProduct {
           ...(body === undefined ? {} : { 'content-type': 'application/json' }),
         },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-        signal: AbortSignal.timeout(limitMs),
+        signal: this.#signal === undefined ? limit : AbortSignal.any([limit, this.#signal]),
       })
       text = await response.text()
     } catch (cause) {
       const { code } = ((cause as Error).cause ?? {}) as { code?: unknown }
+      const isEnded = this.#signal?.aborted === true
+      if (isEnded && method === 'GET') throw new RouteMQError('REQUEST_CANCELLED', `Ended before ${what} was answered.`)
       if (method === 'GET' || NEVER_MADE.has(code)) {
         throw new RouteMQError('NOT_RUNNING', `The sidecar at ${http.url} does not answer.`, { cause })
       }
-      const what = `${method} ${path.split('?')[0]}`
+      const ending = isEnded ? 'its answer was not waited for' : 'its answer was lost'
       throw new RouteMQError(
         'WRITE_OUTCOME_UNKNOWN',
-        `The sidecar at ${http.url} was asked for ${what}, and its answer was lost: it may have been done or not.`,
+        `The sidecar at ${http.url} was asked for ${what}, and ${ending}: it may have been done or not. ` +
+          'What became of it stands in the audit (GET /api/audit).',
         { cause },
       )
     }

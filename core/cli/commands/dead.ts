@@ -23,9 +23,9 @@ export function registerDead({ program, action }: Registry): void {
     .option('-n, --limit <letters>', 'at most so many', integerArgument(1, 1_000), 50)
     .option('--route <id>', 'only of this route')
     .action(({ limit, route }: { limit: number; route?: string }) =>
-      action(async ({ root, out }, json) => {
+      action(async ({ root, out, signal }, json) => {
         const query = new URLSearchParams({ limit: String(limit), ...(route === undefined ? {} : { route }) })
-        const rows = await RunningProduct.need(root).call<DeadRow[]>('GET', `/api/admin/dead?${query}`)
+        const rows = await RunningProduct.need(root, signal).call<DeadRow[]>('GET', `/api/admin/dead?${query}`)
         if (json) out(JSON.stringify(rows, null, 2))
         else if (rows.length === 0) out('There are no dead letters.')
         else {
@@ -40,8 +40,8 @@ export function registerDead({ program, action }: Registry): void {
     .description('show one dead letter with its payload')
     .argument('<id>')
     .action((id: string) =>
-      action(async ({ root, out }, json) => {
-        const letter = await RunningProduct.need(root).call<DeadRow>('GET', pathOf(id))
+      action(async ({ root, out, signal }, json) => {
+        const letter = await RunningProduct.need(root, signal).call<DeadRow>('GET', pathOf(id))
         if (json) out(JSON.stringify(letter, null, 2))
         else {
           const { payload, ...facts } = letter
@@ -57,8 +57,8 @@ export function registerDead({ program, action }: Registry): void {
     .argument('<ids...>')
     .option('--force', 'also past their deadline')
     .action((ids: string[], { force }: { force?: boolean }) =>
-      action(async ({ root, out }, json) => {
-        const product = RunningProduct.need(root)
+      action(async ({ root, out, signal }, json) => {
+        const product = RunningProduct.need(root, signal)
         for (const id of ids) {
           await product.call('POST', pathOf(id, '/retry'), { force: force === true })
           out(json ? JSON.stringify({ id, status: 'retried' }) : `${id} runs again`)
@@ -71,8 +71,8 @@ export function registerDead({ program, action }: Registry): void {
     .description('delete dead letters')
     .argument('<ids...>')
     .action((ids: string[]) =>
-      action(async ({ root, out }, json) => {
-        const product = RunningProduct.need(root)
+      action(async ({ root, out, signal }, json) => {
+        const product = RunningProduct.need(root, signal)
         for (const id of ids) {
           await product.call('DELETE', pathOf(id))
           out(json ? JSON.stringify({ id, status: 'forgotten' }) : `${id} is forgotten`)

@@ -121,7 +121,7 @@ function refuse({ err }: CliContext, json: boolean, path: string, mistakes: read
 }
 
 async function withKeeper<T>(context: CliContext, force: boolean, work: (keeper: Keeper) => Promise<T>): Promise<T> {
-  const product = RunningProduct.find(context.root)
+  const product = RunningProduct.find(context.root, context.signal)
   if (product !== undefined) {
     const path = (id: string) => `/api/admin/devices/${encodeURIComponent(id)}`
     const query = force ? '?force=true' : ''

@@ -21,7 +21,7 @@ export function registerImport({ program, action }: Registry): void {
     .option('--dry-run', 'only say what is there')
     .option('--force', 'also targets that would overload their bus')
     .action((_system: string, url: string, { dryRun, force }: { dryRun?: boolean; force?: boolean }) =>
-      action(async ({ root, out, err }, json) => {
+      action(async ({ root, out, err, signal }, json) => {
         // Database drivers are loaded by those who need them.
         const { readNexusBus } = await import('../nexusbus/read-nexusbus.js')
         const { devices, targets } = await readNexusBus(url, root)
@@ -30,7 +30,7 @@ export function registerImport({ program, action }: Registry): void {
           out(json ? JSON.stringify(facts) : `${facts.devices} devices and ${facts.targets} polling targets are there`)
           return EXIT.ok
         }
-        const product = RunningProduct.need(root)
+        const product = RunningProduct.need(root, signal)
         const outcome = { devices: nothingYet(), targets: nothingYet() }
         for (const device of devices) {
           await create(outcome.devices, `device ${device.device_id}`, () =>

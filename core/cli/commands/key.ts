@@ -25,9 +25,9 @@ export function registerKey({ program, action }: Registry): void {
     .option('-s, --scope <scope>', 'read, write or admin; each contains the ones before it', scopeArgument, 'read')
     .option('-e, --expires <time>', 'ISO 8601 time after which it is refused', timeArgument)
     .action((name: string, { scope, expires }: { scope: string; expires?: string }) =>
-      action(async ({ root, out, err }, json) => {
+      action(async ({ root, out, err, signal }, json) => {
         const body = { name, scope, ...(expires === undefined ? {} : { expires_at: expires }) }
-        const made = await RunningProduct.need(root).call<KeyRow>('POST', '/api/admin/keys', body)
+        const made = await RunningProduct.need(root, signal).call<KeyRow>('POST', '/api/admin/keys', body)
         if (!json) err('Keep it now: it is not stored and cannot be shown again.')
         out(json ? JSON.stringify(made) : String(made.key))
         return 0
@@ -37,8 +37,8 @@ export function registerKey({ program, action }: Registry): void {
     .command('key:list')
     .description('list the API keys of the sidecar, without their secrets')
     .action(() =>
-      action(async ({ root, out }, json) => {
-        const keys = await RunningProduct.need(root).call<KeyRow[]>('GET', '/api/admin/keys')
+      action(async ({ root, out, signal }, json) => {
+        const keys = await RunningProduct.need(root, signal).call<KeyRow[]>('GET', '/api/admin/keys')
         if (json) out(JSON.stringify(keys, null, 2))
         else if (keys.length === 0) out('There are no keys: make one with `routemq key:create NAME`.')
         else {
@@ -60,8 +60,8 @@ export function registerKey({ program, action }: Registry): void {
     .description('refuse an API key from now on')
     .argument('<prefix>', 'as in key:list')
     .action((prefix: string) =>
-      action(async ({ root, out }, json) => {
-        await RunningProduct.need(root).call('DELETE', `/api/admin/keys/${encodeURIComponent(prefix)}`)
+      action(async ({ root, out, signal }, json) => {
+        await RunningProduct.need(root, signal).call('DELETE', `/api/admin/keys/${encodeURIComponent(prefix)}`)
         out(json ? JSON.stringify({ prefix, status: 'revoked' }) : `${prefix} is revoked`)
         return 0
       }),

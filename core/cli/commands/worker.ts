@@ -25,8 +25,8 @@ export function registerWorker({ program, action }: Registry): void {
     .command('worker:list')
     .description('list the worker processes of the running product')
     .action(() =>
-      action(async ({ root, out }, json) => {
-        out(show(await RunningProduct.need(root).call<WorkerRow[]>('GET', '/api/admin/workers'), json))
+      action(async ({ root, out, signal }, json) => {
+        out(show(await RunningProduct.need(root, signal).call<WorkerRow[]>('GET', '/api/admin/workers'), json))
         return 0
       }),
     )
@@ -35,9 +35,9 @@ export function registerWorker({ program, action }: Registry): void {
     .description('restart one worker, or all of them in turn, without losing a message')
     .argument('[name]', 'as in worker:list')
     .action((name?: string) =>
-      action(async ({ root, out }, json) => {
+      action(async ({ root, out, signal }, json) => {
         const body = name === undefined ? {} : { name }
-        const product = RunningProduct.need(root)
+        const product = RunningProduct.need(root, signal)
         out(show(await product.call<WorkerRow[]>('POST', '/api/admin/workers/restart', body, LONG_MS), json))
         return 0
       }),
@@ -47,8 +47,8 @@ export function registerWorker({ program, action }: Registry): void {
     .description('set the number of worker slots until the next start')
     .argument('<slots>', '1 to 64', integerArgument(1, 64))
     .action((slots: number) =>
-      action(async ({ root, out }, json) => {
-        const product = RunningProduct.need(root)
+      action(async ({ root, out, signal }, json) => {
+        const product = RunningProduct.need(root, signal)
         out(show(await product.call<WorkerRow[]>('POST', '/api/admin/workers/scale', { slots }, LONG_MS), json))
         return 0
       }),

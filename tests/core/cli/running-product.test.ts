@@ -1,14 +1,20 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { setImmediate } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import { EXIT } from '../../../core/cli/exit-codes.js'
+import { main } from '../../../core/cli/program.js'
 import { normalizeDevice } from '../../../core/modbus/device-schema.js'
 import { folder } from '../support/folder.js'
 import { command } from './support.js'
+
+const MAIN = fileURLToPath(new URL('../../../core/cli/main.ts', import.meta.url))
 
 interface Call {
   readonly line: string
@@ -86,6 +92,49 @@ test('a change whose answer is lost is told as one that may have been made, a lo
   await once(server, 'close')
   const unsent = await command(root, ['device:write', 'a', '10', '42'])
   assert.deepEqual([unsent.code, asked], [EXIT.notRunning, 3])
+})
+
+test('Ctrl-C ends a call that is on its way: a look is given up, a change is told as one that may have been made', async (t) => {
+  let arrived = () => {}
+  let left = 0
+  const server = createServer((request, response) => {
+    response.on('close', () => {
+      left += 1
+    })
+    request.resume().on('end', () => arrived())
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => server.close().closeAllConnections())
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const run = { pid: process.pid, version: '1', mode: 'demo', broker: { url: 'mqtt://x' }, http: { url, token: 'tok' } }
+  const root = folder(t, { '.routemq/run.json': JSON.stringify(run) })
+  const interrupted = async (...args: string[]) => {
+    const reached = new Promise<void>((resolve) => {
+      arrived = resolve
+    })
+    const child = spawn(process.execPath, [...process.execArgv, MAIN, '--root', root, ...args])
+    let err = ''
+    child.stderr.on('data', (chunk: Buffer) => {
+      err += chunk
+    })
+    const ended = once(child, 'close') as Promise<[number | null]>
+    await Promise.race([reached, ended.then(() => assert.fail(`it ended before it asked: ${err}`))])
+    child.kill('SIGINT')
+    const [code] = await ended
+    return { code, err }
+  }
+  const write = await interrupted('device:write', 'a', '10', '42')
+  assert.equal(write.code, EXIT.unknown, write.err)
+  assert.match(write.err, /WRITE_OUTCOME_UNKNOWN.*POST \/api\/devices\/a\/write.*not waited for.*audit/)
+  const look = await interrupted('device:read', 'a', '10')
+  assert.equal(look.code, EXIT.unavailable, look.err)
+  assert.match(look.err, /REQUEST_CANCELLED/)
+  while (left < 2) await setImmediate()
+  const signal = AbortSignal.abort()
+  const err: string[] = []
+  const code = await main(['--root', root, 'dead:forget', 'd1'], { signal, err: (text) => void err.push(text) })
+  assert.equal(code, EXIT.unavailable)
+  assert.match(err.join(), /REQUEST_CANCELLED.*before DELETE \/api\/admin\/dead\/d1 was sent/)
 })
 
 test('device:read and device:write go through the product', async (t) => {
