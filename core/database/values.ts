@@ -12,11 +12,19 @@ export const secondsToMicros = (seconds: number): number => Math.round(seconds *
 /** Milliseconds -> microseconds. */
 export const millisToMicros = (millis: number): number => Math.round(millis * 1e3)
 
-/** ISO 8601 UTC with six digits: `2026-03-29T01:00:00.000001Z`. */
-export function microsToIso(micros: number): string {
+/**
+ * ISO 8601 UTC with six digits: `2026-03-29T01:00:00.000001Z`. Columns give a bigint from the year 2255 on.
+ *
+ * @throws RangeError beyond the year 275760
+ */
+export function microsToIso(micros: number | bigint): string {
+  if (typeof micros === 'bigint') return isoOf(Number(micros / 1_000n), Number(micros % 1_000n))
   const millis = Math.floor(micros / 1e3)
-  const rest = String(micros - millis * 1e3).padStart(3, '0')
-  return `${new Date(millis).toISOString().slice(0, -1)}${rest}Z`
+  return isoOf(millis, micros - millis * 1e3)
+}
+
+function isoOf(millis: number, rest: number): string {
+  return `${new Date(millis).toISOString().slice(0, -1)}${String(rest).padStart(3, '0')}Z`
 }
 
 /** The reverse of {@link microsToIso}, for any ISO 8601 time with an offset; undefined where the text is none. */

@@ -8,7 +8,8 @@ import { type ApiKeyRecord, KEY_SCOPES, type KeyService } from './services.js'
 
 /** Where keys are kept; the database implements it. */
 export interface KeyTable {
-  list(): Promise<readonly ApiKeyRecord[]>
+  /** A row that is no key is left out, and `onDamaged` told. */
+  list(onDamaged: (prefix: string, error: unknown) => void): Promise<readonly ApiKeyRecord[]>
   add(record: ApiKeyRecord): Promise<void>
   /** False where there is no such key, or it was revoked before. */
   revoke(prefix: string): Promise<boolean>
@@ -51,6 +52,7 @@ export class KeyRing implements KeyService {
   #cancel: (() => void) | undefined
   #stopped = false
   #wasAway = false
+  readonly #damaged = new Set<string>()
   #asks = false
   /** What the copy holds, as far as is known. */
   #copied = ''
@@ -121,7 +123,7 @@ export class KeyRing implements KeyService {
     if (table === undefined) return
     const generation = this.#generation
     try {
-      const records = await table.list()
+      const records = await table.list((prefix, error) => this.#tellDamaged(prefix, error))
       // A key that was revoked meanwhile must not come back; the next reading sees all.
       if (generation === this.#generation) this.#take(records)
       this.#wasAway = false
@@ -129,6 +131,16 @@ export class KeyRing implements KeyService {
       if (!this.#wasAway) this.#options.logger.warn({ error }, 'API keys could not be read; the known ones stay good')
       this.#wasAway = true
     }
+  }
+
+  /** Once a row: it is read again and again. */
+  #tellDamaged(prefix: string, error: unknown): void {
+    if (this.#damaged.has(prefix)) return
+    this.#damaged.add(prefix)
+    this.#options.logger.error(
+      { prefix, error },
+      'a row of the API keys is no key and opens nothing; mend or remove it',
+    )
   }
 
   #schedule(): void {

@@ -173,7 +173,8 @@ function portable(row: Record<string, unknown>, without: string | undefined): Re
   const out: Record<string, unknown> = {}
   for (const [name, value] of Object.entries(row)) {
     if (name === without || OF_NOW.has(name)) continue
-    out[name] = FLAGS.has(name) ? Boolean(value) : value
+    // Integers beyond 2^53: JSON has no bigint, and every database takes one as text.
+    out[name] = FLAGS.has(name) ? Boolean(value) : typeof value === 'bigint' ? String(value) : value
   }
   return out
 }

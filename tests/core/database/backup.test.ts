@@ -394,6 +394,18 @@ onEachDatabase((kind) => {
       assert.equal(rest.scope, 'admin')
     })
 
+    test('a key with a time beyond what a number holds is in the backup, and restored', async () => {
+      await sql`insert into routemq_api_keys (prefix, hash, name, scope, created_us, expires_us)
+        values ('late', 'h', 'n', 'read', 1, 253402300799000001)`.execute(store.kysely)
+      const copy = join(dir, `late-${kind}`)
+      await writeBackup(copy, dump({ store, now: () => AT }), false)
+      await sql`delete from routemq_api_keys where prefix = 'late'`.execute(store.kysely)
+      await load({ store, lines: readBackup(copy) })
+      const late = (await store.keys.list()).find(({ prefix }) => prefix === 'late')
+      assert.equal(late?.expires_at, '9999-12-31T23:59:59.000001Z')
+      await sql`delete from routemq_api_keys where prefix = 'late'`.execute(store.kysely)
+    })
+
     test('a command that was carried out since the backup is not carried out again', async () => {
       const taken = await linesOf(dump({ store, now: () => AT }))
       assert.deepEqual(await store.idempotency.claim('since', 'hash', source), { state: 'claimed' })

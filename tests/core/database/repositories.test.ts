@@ -354,6 +354,35 @@ onEachDatabase((kind) => {
       assert.notEqual((await store.keys.list())[0]?.revoked_at, null)
     })
 
+    test('a key expires at a time that can be kept; a row that is none hides no other', async () => {
+      const key = (prefix: string, expires_at: string | null) => ({
+        prefix,
+        hash: 'f'.repeat(64),
+        name: prefix,
+        scope: 'read' as const,
+        created_at: '2026-03-02T12:00:00.000000Z',
+        expires_at,
+        revoked_at: null,
+      })
+      for (const never of ['9999-12-31T23:59:59Z', 'soon']) {
+        await assert.rejects(store.keys.add(key('never', never)), { code: 'REQUEST_INVALID', message: /2255-06-05T23/ })
+      }
+      await store.keys.add(key('last', '2255-06-05T23:47:34.740991Z'))
+      // As an earlier version took them, and as hands make them.
+      const insert = (prefix: string, scope: string, expires: string) =>
+        sql`insert into routemq_api_keys (prefix, hash, name, scope, created_us, expires_us)
+          values (${prefix}, 'h', 'n', ${scope}, 1, ${sql.raw(expires)})`.execute(store.kysely)
+      await insert('late', 'read', '253402300799000001')
+      await insert('beyond', 'read', '9223372036854775807')
+      await insert('root', 'root', '1')
+      const damaged: string[] = []
+      const keys = await store.keys.list((prefix) => damaged.push(prefix))
+      const found = new Map(keys.map(({ prefix, expires_at }) => [prefix, expires_at]))
+      assert.equal(found.get('last'), '2255-06-05T23:47:34.740991Z')
+      assert.equal(found.get('late'), '9999-12-31T23:59:59.000001Z')
+      assert.deepEqual(damaged.sort(), ['beyond', 'root'])
+    })
+
     test('an application has its own tables, exact integers included', async () => {
       const db = store.kysely
       await sql`create table my_counters (name varchar(20) primary key, total bigint)`.execute(db)

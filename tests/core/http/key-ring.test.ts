@@ -6,6 +6,7 @@ import { type TestContext, test } from 'node:test'
 import { KeyRing, type KeyTable } from '../../../core/http/key-ring.js'
 import { createKey } from '../../../core/http/keys.js'
 import type { ApiKeyRecord } from '../../../core/http/services.js'
+import { type Logger, silentLogger } from '../../../core/observability/logger.js'
 import { type Clock, systemClock } from '../../../core/support/clock.js'
 
 const ACTOR = { kind: 'cli', name: 'test' } as const
@@ -186,4 +187,23 @@ test('a copy that cannot be read ends the start: better closed than open', async
   const { file, ring } = setUp(context)
   writeFileSync(file, '[{"prefix": 1}]')
   await assert.rejects(ring(() => undefined).start(), { code: 'CONFIG_INVALID' })
+})
+
+test('a row of the table that is no key is told once and hides no other', async (context) => {
+  const { table, file } = setUp(context)
+  const { record } = createKey({ name: 'good', scope: 'read', expiresAt: null }, Date.now())
+  table.records.push(record)
+  const list = table.list.bind(table)
+  const told: unknown[] = []
+  const logger = { ...silentLogger, error: (facts: object) => told.push((facts as { prefix?: unknown }).prefix) }
+  const damaged = async (onDamaged: (prefix: string, error: unknown) => void) => {
+    onDamaged('bad', new RangeError('no time'))
+    return list()
+  }
+  const keys = new KeyRing({ table: () => Object.assign(table, { list: damaged }), file, logger: logger as Logger })
+  await keys.start()
+  await keys.revoke(record.prefix, ACTOR)
+  assert.deepEqual(told, ['bad'])
+  assert.equal(keys.find(record.prefix)?.name, 'good')
+  keys.stop()
 })
