@@ -5,7 +5,15 @@ const { PLANT_HOST: plant, PLANT_PORT: plantPort } = process.env
 const host = plant ?? '127.0.0.1'
 const isVirtual = plant === undefined && plantPort === undefined
 const port = Number(plantPort ?? (isVirtual ? 5020 : 502))
-const options = isVirtual ? { virtual: true } : {}
+/** How both are reached: two units behind one host and port. */
+const link = {
+  host,
+  port,
+  framer: 'SOCKET',
+  timeout: 1,
+  max_retries: 1,
+  options: isVirtual ? { virtual: true } : {},
+} as const
 
 /**
  * The devices of this installation. They are copied into the database on the first start; from then on the database
@@ -15,13 +23,8 @@ export default defineDevices({
   devices: [
     {
       device_id: 'office-eng',
-      host,
-      port,
       slave_id: 1,
-      framer: 'SOCKET',
-      timeout: 1,
-      max_retries: 1,
-      options,
+      ...link,
       points: [
         { name: 'temperature', address: 0, type: 'int16', scale: 0.1, unit: '°C', access: 'r' },
         { name: 'humidity', address: 1, type: 'uint16', scale: 0.1, unit: '%', access: 'r' },
@@ -35,13 +38,8 @@ export default defineDevices({
     },
     {
       device_id: 'formation',
-      host,
-      port,
       slave_id: 2,
-      framer: 'SOCKET',
-      timeout: 1,
-      max_retries: 1,
-      options,
+      ...link,
       points: [
         { name: 'temperature', address: 0, type: 'int16', scale: 0.1, unit: '°C', access: 'r' },
         { name: 'setpoint', address: 11, type: 'int16', scale: 0.1, unit: '°C', min: 5, max: 35 },
