@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { withCrc } from '../../../../core/modbus/transport/checksum.js'
-import { Connection } from '../../../../core/modbus/transport/connection.js'
-import { LineEcho } from '../../../../core/modbus/transport/line-echo.js'
 import { rtuFraming } from '../../../../core/modbus/transport/rtu-framing.js'
 import type { ModbusTransport } from '../../../../core/modbus/transport/transport.js'
+import { RouteMQError } from '../../../../core/support/errors.js'
 import { FakeClock } from '../../../../core/testing/fake-clock.js'
+import { scriptedLine } from '../transport/scripted-line.js'
 import { kindOf, open, read, write } from './scripted-bus.js'
 
 const NOISE = Buffer.from([0xff, 0x00, 0xff])
@@ -14,25 +14,12 @@ const NOISE = Buffer.from([0xff, 0x00, 0xff])
 async function babbling() {
   const clock = new FakeClock()
   const sent: number[] = []
-  const connection = new Connection({
-    link: {
-      open: async () => {},
-      write: () => {
-        sent.push(clock.monotonic())
-        return true
-      },
-      close: async () => {},
-    },
+  const connection = scriptedLine({
     framing: rtuFraming,
-    maxInFlight: 1,
+    clock,
     quietMs: 4,
     copyMs: 0,
-    characterMs: 0,
-    echo: new LineEcho(),
-    name: 'line',
-    clock,
-    onStray: () => {},
-    onBroken: () => {},
+    onSent: () => sent.push(clock.monotonic()),
   })
   const transport: ModbusTransport = {
     state: 'open',
@@ -93,8 +80,9 @@ test('a write whose caller gives up while the line is not quiet never goes out, 
 
 test('a write that is no longer allowed when the line is quiet at last never goes out', async () => {
   const { bus, submit, clock, sent, babble } = await babbling()
+  const writingIsOff = new RouteMQError('WRITE_DISABLED', 'writing is off')
   let isAllowed = true
-  const refused = kindOf(submit(1, write(1), { ...LONG, refusal: () => (isAllowed ? undefined : 'writing is off') }))
+  const refused = kindOf(submit(1, write(1), { ...LONG, refusal: () => (isAllowed ? undefined : writingIsOff) }))
   await babble(20)
   isAllowed = false
   await clock.advance(50)

@@ -2,11 +2,10 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { asciiFrame, asciiFraming } from '../../../../core/modbus/transport/ascii-framing.js'
 import { withCrc } from '../../../../core/modbus/transport/checksum.js'
-import { Connection } from '../../../../core/modbus/transport/connection.js'
-import { LineEcho } from '../../../../core/modbus/transport/line-echo.js'
 import { rtuFraming } from '../../../../core/modbus/transport/rtu-framing.js'
 import type { ModbusCall, TransportError } from '../../../../core/modbus/transport/transport.js'
 import { FakeClock } from '../../../../core/testing/fake-clock.js'
+import { scriptedLine } from './scripted-line.js'
 
 const QUIET_MS = 2
 const COPY_MS = 20
@@ -15,25 +14,14 @@ const COPY_MS = 20
 function open(framing: typeof rtuFraming) {
   const clock = new FakeClock()
   let sent = 0
-  const connection = new Connection({
-    link: {
-      open: async () => {},
-      write: () => {
-        sent += 1
-        return true
-      },
-      close: async () => {},
-    },
+  const connection = scriptedLine({
     framing,
-    maxInFlight: 1,
+    clock,
     quietMs: QUIET_MS,
     copyMs: COPY_MS,
-    characterMs: 0,
-    echo: new LineEcho(),
-    name: 'line',
-    clock,
-    onStray: () => {},
-    onBroken: () => {},
+    onSent: () => {
+      sent += 1
+    },
   })
   const encode = framing === rtuFraming ? withCrc : asciiFrame
   const frame = (...bytes: number[]) => encode(Uint8Array.from(bytes))

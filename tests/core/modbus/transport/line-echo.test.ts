@@ -2,11 +2,11 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { asciiFrame, asciiFraming } from '../../../../core/modbus/transport/ascii-framing.js'
 import { withCrc } from '../../../../core/modbus/transport/checksum.js'
-import { Connection } from '../../../../core/modbus/transport/connection.js'
 import { type EchoState, LineEcho } from '../../../../core/modbus/transport/line-echo.js'
 import { rtuFraming } from '../../../../core/modbus/transport/rtu-framing.js'
 import type { ModbusCall, TransportError } from '../../../../core/modbus/transport/transport.js'
 import { FakeClock } from '../../../../core/testing/fake-clock.js'
+import { scriptedLine } from './scripted-line.js'
 
 const read: ModbusCall = { fc: 3, address: 0, count: 1 }
 const write: ModbusCall = { fc: 6, address: 5, value: 7 }
@@ -23,25 +23,15 @@ for (const [name, framing, encode] of [
     const echo = new LineEcho((state) => states.push(state))
     echo.set(isSet)
     let sent = NONE
-    const connection = new Connection({
-      link: {
-        open: async () => {},
-        write: (bytes) => {
-          sent = bytes
-          return true
-        },
-        close: async () => {},
-      },
+    const connection = scriptedLine({
       framing,
-      maxInFlight: 1,
+      clock,
       quietMs: 2,
       copyMs: 20,
-      characterMs: 0,
       echo,
-      name: 'line',
-      clock,
-      onStray: () => {},
-      onBroken: () => {},
+      onSent: (frame) => {
+        sent = frame
+      },
     })
     const answer = (...bytes: number[]) => encode(Uint8Array.from(bytes))
     const ask = async (call: ModbusCall, hears: (echo: Buffer) => readonly Buffer[]) => {
