@@ -86,6 +86,7 @@ export class RetainedFile implements RetainedStore {
     this.#isStopped = true
     this.#cancelAlive()
     await Promise.all([this.#saving, this.#touching])
+    if (this.#topics !== undefined) await this.save(this.#topics)
     await this.#aliveFor(0)
   }
 
@@ -102,13 +103,17 @@ export class RetainedFile implements RetainedStore {
       } catch (error) {
         if (!this.#isFailing) logger.warn({ error, file }, 'what is retained at the broker cannot be written down')
         this.#isFailing = true
+        // With the next sign of life, unless there is something newer by then.
+        this.#topics ??= topics
+        return
       }
     }
   }
 
   #aliveLater(): void {
     const turn = () => {
-      this.#touching = this.#aliveFor(ALIVE_MS).finally(() => this.#aliveLater())
+      const written = this.#topics === undefined ? this.#aliveFor(ALIVE_MS) : this.save(this.#topics)
+      this.#touching = written.finally(() => this.#aliveLater())
     }
     if (this.#isStopped) return
     this.#cancelAlive = this.#options.clock.after(ALIVE_MS / 2, turn, { unref: true })

@@ -147,6 +147,7 @@ export class TriggerRecords implements TriggerBook {
         () => false,
       )
       if (isGone) this.#inFile = new Set()
+      this.#restLater()
     }
   }
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
@@ -7,6 +7,7 @@ import { RetainedFile } from '../../../core/kernel/retained-file.js'
 import { readRetained } from '../../../core/mqtt/read-retained.js'
 import { silentLogger } from '../../../core/observability/logger.js'
 import { systemClock } from '../../../core/support/clock.js'
+import { FakeClock } from '../../../core/testing/fake-clock.js'
 import { mqttConfig, onEachBroker, testLink, unique } from '../mqtt/kit.js'
 
 function folder(t: TestContext): string {
@@ -98,6 +99,22 @@ onEachBroker('what was left retained', ({ protocol, mosquitto }, broker) => {
     assert.deepEqual([...other.before], [])
     await other.stop()
   })
+})
+
+test('what cannot be written down is written when it can be', async (t) => {
+  const dir = folder(t)
+  const file = join(dir, 'retained.json')
+  const options = { file, broker: 'mqtt://b', read: async () => [], logger: silentLogger }
+  const clock = new FakeClock()
+  const first = await RetainedFile.open({ ...options, clock })
+  mkdirSync(`${file}.new`)
+  await first.save(['a'])
+  rmdirSync(`${file}.new`)
+  await clock.advance(15_000)
+  await first.stop()
+  const second = await RetainedFile.open({ ...options, clock })
+  assert.deepEqual([...second.before], ['a'])
+  await second.stop()
 })
 
 test('a broker that is away leaves the question open', async () => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, type TestContext, test } from 'node:test'
@@ -111,6 +111,10 @@ test('where the file cannot be changed it goes, rather than say what does not ho
   assert.deepEqual(await recalled(second, 1), [100])
   await second.begin([1])
   assert.equal(existsSync(file), false)
+  second.settle(1, record(101))
+  rmdirSync(`${file}.new`)
+  await until(() => existsSync(file))
+  assert.deepEqual(await recalled(await life(file), 1), [101], 'and is there again when it can be')
 })
 
 onEachDatabase((kind) => {
