@@ -18,9 +18,12 @@ export interface JournalOptions<Entry extends EntryInput> {
   readonly clock?: Clock
   /** Milliseconds until entries that wait are tried again though nothing said that the database is back. @default 1,000 */
   readonly retryMs?: number
+  /** Milliseconds after which an entry that the database has not confirmed goes to the spool as well. @default 500 */
+  readonly confirmMs?: number
 }
 
 const REPLAY_BATCH = 500
+const CONFIRM_MS = 500
 /** Share of its spool that a journal may fill before people are told. */
 const NOTICE_FROM = 0.5
 /** For so long the disk is taken to be as it was when it last took something, milliseconds. */
@@ -116,18 +119,41 @@ export class Journal<Entry extends EntryInput> {
   }
 
   async #keep(entry: Entry): Promise<void> {
-    const { spool, writable, logger, name } = this.#options
+    const { spool, writable } = this.#options
     // What waits goes first, so that the database sees entries in their order.
-    if (writable() && spool.count === 0) {
-      try {
-        return await this.#options.write([entry])
-      } catch (error) {
-        logger.warn({ error, journal: name }, 'the database did not take an entry; it waits in the spool')
-      }
+    const written = writable() && spool.count === 0 ? this.#writeAlone(entry) : undefined
+    if (written !== undefined && (await this.#inTime(written))) return
+    try {
+      await spool.append([Buffer.from(JSON.stringify(entry))])
+    } catch (error) {
+      if (await written) return
+      throw error
     }
-    await spool.append([Buffer.from(JSON.stringify(entry))])
     this.#provedAt = this.#clock.monotonic()
     if (writable()) void this.replay()
+  }
+
+  /** True when the database has the entry. Never rejects. */
+  async #writeAlone(entry: Entry): Promise<boolean> {
+    const { write, logger, name } = this.#options
+    try {
+      await write([entry])
+      return true
+    } catch (error) {
+      logger.warn({ error, journal: name }, 'the database did not take an entry; it waits in the spool')
+      return false
+    }
+  }
+
+  /** What is confirmed late is in the spool too, and there once: a database that only hangs must not hold up the proof. */
+  async #inTime(written: Promise<boolean>): Promise<boolean> {
+    let cancel = () => {}
+    const late = new Promise<false>((resolve) => {
+      cancel = this.#clock.after(this.#options.confirmMs ?? CONFIRM_MS, () => resolve(false))
+    })
+    const outcome = await Promise.race([written, late])
+    cancel()
+    return outcome
   }
 
   async #findPlace(): Promise<void> {

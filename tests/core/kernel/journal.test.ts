@@ -246,3 +246,41 @@ const noRoom = () => new RouteMQError('SPOOL_FAILED', 'ENOSPC: no space left on 
 async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5))
 }
+
+test('an entry that the database neither takes nor refuses is durable in the spool, and there once', async () => {
+  let release = () => {}
+  const held = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  const hanging = journal({
+    confirmMs: 20,
+    async write(entries) {
+      await held
+      await store.audit.append(entries)
+    },
+  })
+  await hanging.put(entry('a'))
+  // What a process that is killed now leaves behind.
+  const [kept] = await spool.peek(1)
+  assert.equal((JSON.parse(kept!.data.toString()) as AuditInput).subject, 'a')
+  await hanging.put(entry('b'))
+  assert.deepEqual(await subjects(), [])
+  release()
+  await hanging.replay()
+  await hanging.stop()
+  assert.equal(hanging.waiting, 0)
+  assert.deepEqual(await subjects(), ['a', 'b'])
+})
+
+test('where the disk takes no entry, one that the database takes late is kept there', async () => {
+  const full = { ...entry('x'), details: { text: 'x'.repeat(2_000_000) } }
+  const slow = journal({
+    confirmMs: 10,
+    async write(entries) {
+      await new Promise((resolve) => setTimeout(resolve, 100))
+      await store.audit.append(entries)
+    },
+  })
+  await slow.put(full)
+  assert.deepEqual(await subjects(), ['x'])
+})
