@@ -17,11 +17,11 @@ import {
   needsMosquitto,
   pause,
   startMosquitto,
-  startProxy,
   testLane,
   testLink,
   unique,
 } from './kit.js'
+import { startProxy } from './proxy.js'
 import { startWebSocketBridge } from './websocket-bridge.js'
 
 afterEach(cleanUp)

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { eventually, LIMIT_MS, onAllBrokersAtOnce, pause, startProxy, testLane, testLink, unique } from './kit.js'
+import { eventually, LIMIT_MS, onAllBrokersAtOnce, pause, testLane, testLink, unique } from './kit.js'
+import { startProxy } from './proxy.js'
 
 onAllBrokersAtOnce('age of what a lane brings', ({ protocol }, broker) => {
   test('a session whose last holder is known bounds the age of what it kept', async () => {

@@ -8,12 +8,12 @@ import {
   mqttConfig,
   onAllBrokersAtOnce,
   pause,
-  startProxy,
   subscription,
   testLane,
   testLink,
   unique,
 } from './kit.js'
+import { startProxy } from './proxy.js'
 
 onAllBrokersAtOnce('session of a lane', ({ protocol }, broker) => {
   test('what was not settled comes again to the next connection of the session, what was settled does not', async () => {

@@ -10,7 +10,8 @@ import type { Publication } from '../../../core/mqtt/publish-window.js'
 import { silentLogger } from '../../../core/observability/logger.js'
 import { Spool } from '../../../core/spool/spool.js'
 import { RouteMQError } from '../../../core/support/errors.js'
-import { cleanUp, eventually, needsMosquitto, startMosquitto, startProxy, testLane, testLink, unique } from './kit.js'
+import { cleanUp, eventually, needsMosquitto, startMosquitto, testLane, testLink, unique } from './kit.js'
+import { startProxy } from './proxy.js'
 
 const folder = await mkdtemp(join(tmpdir(), 'routemq-outbox-'))
 after(() => rm(folder, { recursive: true, force: true }))

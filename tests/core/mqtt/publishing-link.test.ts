@@ -11,11 +11,11 @@ import {
   needsMosquitto,
   onAllBrokersAtOnce,
   startMosquitto,
-  startProxy,
   testLane,
   testLink,
   unique,
 } from './kit.js'
+import { startProxy } from './proxy.js'
 
 function withCode(code: string) {
   return (error: unknown) => error instanceof RouteMQError && error.code === code
