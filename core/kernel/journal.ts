@@ -188,6 +188,8 @@ export class Journal<Entry extends EntryInput> {
 
   async #replay(): Promise<void> {
     const { spool, writable, logger, name } = this.#options
+    // Where nothing waits it would end before its caller has noted that it runs, and would be noted for ever.
+    await undefined
     try {
       while (spool.count > 0 && writable() && !this.#stopped) {
         const batch = await spool.peek(REPLAY_BATCH)

@@ -207,6 +207,18 @@ test('what waits is told from half of the spool on, and no more once the databas
   assert.equal(waiting.notice, undefined)
 })
 
+test('a database that comes back to an empty spool is no reason to leave entries there the next time', async () => {
+  let isAway = false
+  const moving = journal({ writable: () => !isAway })
+  await moving.replay()
+  isAway = true
+  await moving.put(entry('a'))
+  isAway = false
+  await moving.replay()
+  assert.deepEqual([await subjects(), moving.waiting], [['a'], 0])
+  await moving.stop()
+})
+
 test('while neither database nor disk takes entries, what must be journalled is refused before it happens', async () => {
   let full = true
   let isAway = true
