@@ -3,6 +3,7 @@ import type { MqttConfig } from '../config/config.js'
 import type { Logger } from '../observability/logger.js'
 import { type Clock, sleep, systemClock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
+import { brokerBack, brokerLost, noMoreTries, type OutageTeller } from './broker-outages.js'
 import type { LinkStatus, ProtocolVersion } from './connect-options.js'
 import { type Closing, Connection, ProtocolRefused } from './connection.js'
 import { ReconnectDelays } from './reconnect-delays.js'
@@ -63,10 +64,15 @@ export class BrokerLink {
   #stop: AbortController | undefined
   #loop: Promise<void> | undefined
   #explained = false
+  readonly #teller: OutageTeller
+  /** From the first connection on another version of the protocol is news. */
+  #wasUp = false
 
   constructor(options: BrokerLinkOptions) {
     this.#options = options
     this.#clock = options.clock ?? systemClock
+    const { url, clientId, logger } = options
+    this.#teller = { url, clientId, logger, clock: this.#clock }
     this.#takeovers = new TakeoverWatch(this.#clock)
     this.#protocol = options.config.protocol === 4 ? 4 : 5
   }
@@ -111,7 +117,7 @@ export class BrokerLink {
   }
 
   async #run(signal: AbortSignal): Promise<void> {
-    const { logger, clientId, random } = this.#options
+    const { clientId, random } = this.#options
     const delays = new ReconnectDelays(this.#clock, random)
     for (let attempt = 1; !signal.aborted; attempt += 1) {
       this.#enter({ name: 'connecting', attempt })
@@ -126,19 +132,18 @@ export class BrokerLink {
         if (upMs >= STABLE_MS) delays.reset()
         attempt = 0
         problem = (closing.kind === 'lost' ? closing.error : undefined) ?? new Error('the broker closed the connection')
-        logger.warn({ clientId, error: problem.message }, 'connection to the broker lost')
+        brokerLost(this.#teller, problem.message, 'connection to the broker lost')
       } catch (error) {
         if (signal.aborted) break
         if (error instanceof RouteMQError && error.code === 'CONFIG_INVALID') return this.#fail(error)
         problem = error as Error
-        if (attempt <= 3 || attempt % 10 === 0) {
-          logger.warn({ clientId, attempt, error: problem.message }, 'the broker cannot be reached')
-        }
+        brokerLost(this.#teller, problem.message, 'the broker cannot be reached')
       }
       const retryInMs = delays.next()
       this.#enter({ name: 'waiting', attempt, retryInMs, error: problem })
       await sleep(retryInMs, signal, this.#clock).catch(() => {})
     }
+    noMoreTries(this.#teller)
     this.#enter({ name: 'stopped' })
   }
 
@@ -162,6 +167,8 @@ export class BrokerLink {
         up.catch(() => {}) // rejects because the connection is gone, which is reported as such
         return first
       }
+      brokerBack(this.#teller)
+      this.#wasUp = true
       this.#enter({
         name: 'connected',
         protocol: connection.protocol,
@@ -229,8 +236,10 @@ export class BrokerLink {
       const other = this.#protocol === 5 ? 4 : 5
       try {
         const connection = await open(other)
-        if (other !== this.#protocol)
-          this.#options.logger.info({ protocol: other }, `the broker speaks MQTT ${other === 4 ? '3.1.1' : '5'}`)
+        this.#options.logger[this.#wasUp ? 'info' : 'debug'](
+          { clientId, protocol: other },
+          `the broker speaks MQTT ${other === 4 ? '3.1.1' : '5'}`,
+        )
         this.#protocol = other
         return connection
       } catch (second) {
@@ -246,6 +255,7 @@ export class BrokerLink {
   }
 
   #fail(error: RouteMQError): void {
+    noMoreTries(this.#teller)
     this.#enter({ name: 'failed', error })
     this.#options.logger.error({ clientId: this.#options.clientId, code: error.code }, error.message)
     this.#options.onFatal?.(error)
