@@ -85,9 +85,11 @@ export async function runGateway({ root, flags }: RunOptions): Promise<number> {
     const stop = () => {
       if (stopping) return
       stopping = true
+      const began = systemClock.monotonic()
       void Promise.all([gateway.stop(), reload.stop()]).then(() => {
         process.off('SIGTERM', onSignal)
         process.off('SIGINT', onSignal)
+        logger.info({ seconds: Number(((systemClock.monotonic() - began) / 1_000).toFixed(1)) }, 'stopped')
         void Promise.all([tracing?.close(), sinks?.close()]).then(() => resolve(code))
       })
     }

@@ -25,6 +25,8 @@ export function createLogger(config: LogConfig, bindings: Record<string, unknown
       level: config.level,
       base: { pid: process.pid, ...bindings },
       timestamp: stdTimeFunctions.isoTime,
+      // Errors under this name too are shaped below; pino's own would give that shape a type and a stack once more.
+      serializers: { err: (error: unknown) => error },
       formatters: {
         level: (level) => ({ level }),
         bindings: redactRecord,

@@ -18,8 +18,28 @@ export function textLine(json: string): string {
 }
 
 function factText(value: unknown): string {
+  if (isError(value)) return oneLine(JSON.stringify(errorText(value)))
   if (typeof value === 'string') return /^[^\s"=]+$/.test(value) ? value : JSON.stringify(value)
   return oneLine(JSON.stringify(value) ?? 'undefined')
+}
+
+interface ErrorFacts {
+  readonly message: string
+  readonly code?: unknown
+  readonly stack?: unknown
+  readonly cause?: unknown
+}
+
+/** As a logger writes errors. */
+function isError(value: unknown): value is ErrorFacts {
+  return typeof value === 'object' && value !== null && 'message' in value && ('type' in value || 'code' in value)
+}
+
+/** What happened, in words; where it came from only where nobody foresaw it. */
+function errorText({ message, code, stack, cause }: ErrorFacts): string {
+  if (code === undefined) return typeof stack === 'string' ? stack : message
+  const text = message.includes(String(code)) ? message : `${String(code)}: ${message}`
+  return isError(cause) && !text.includes(cause.message) ? `${text}; ${errorText(cause)}` : text
 }
 
 /** Control characters in what a device or a client sent must neither start lines nor drive a terminal. */

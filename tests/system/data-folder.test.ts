@@ -61,6 +61,8 @@ test('a disk that fills up: /health says so, nothing crashes, and all is well wh
     return JSON.stringify((body.items as { after: unknown }[])[0]?.after) === '[2]'
   }, 'the write is the last that is audited')
   assert.equal(await running.stop(), 0, running.text)
+  assert.match(running.text, /stopping: intake ends[\s\S]*INFO {2}stopped seconds=\d/)
+  assert.doesNotMatch(running.text, /"type":"/, 'errors are said in words')
   assert.doesNotMatch(running.text, /Readings were lost|cannot rollback|A reading was refused/)
 })
 

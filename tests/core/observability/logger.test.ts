@@ -42,6 +42,27 @@ test('text: one line a record, whatever is in it', () => {
   assert.match(lines[0]!, /^\S+Z WARN {2}first\\nsecond \\u001b\[31mred device_id="a b" n=1 nested=\{"x":"y\\nz"\}\n$/)
 })
 
+test('text: an error is its code and message; a stack only where nobody foresaw it', () => {
+  const { logger, lines } = logInto('text')
+  const full = Object.assign(new Error('ENOSPC: no space left on device, mkdir'), { code: 'ENOSPC' })
+  logger.warn({ err: full }, 'leases of buses cannot be renewed')
+  logger.warn({ error: new RouteMQError('SPOOL_FAILED', 'it cannot be opened', { cause: full }) }, 'no spool')
+  logger.error({ err: new TypeError('x is undefined') }, 'a defect')
+  const [lease, spool, defect] = lines.map((line) => line.slice(line.indexOf(' ') + 1))
+  assert.equal(lease, 'WARN  leases of buses cannot be renewed err="ENOSPC: no space left on device, mkdir"\n')
+  assert.equal(
+    spool,
+    'WARN  no spool error="SPOOL_FAILED: it cannot be opened; ENOSPC: no space left on device, mkdir"\n',
+  )
+  assert.match(defect!, /^ERROR a defect err="TypeError: x is undefined\\n {4}at [^\n]*"\n$/)
+})
+
+test('JSON: an error under `err` is shaped like any other', () => {
+  const { logger, lines } = logInto('json')
+  logger.warn({ err: new RouteMQError('SPOOL_FAILED', 'full') }, 'x')
+  assert.deepEqual(JSON.parse(lines[0]!).err, { type: 'RouteMQError', message: 'full', code: 'SPOOL_FAILED' })
+})
+
 test('pretty: no colour away from a terminal', () => {
   const { logger, lines } = logInto('pretty')
   logger.info({ n: 1 }, 'hello')
