@@ -20,6 +20,11 @@ export class Patience {
     if (performance.now() >= this.#until) throw this.#tooLong()
   }
 
+  /** True from a third of the time on: what was found should be given before nothing can be given any more. */
+  get isWearing(): boolean {
+    return performance.now() >= this.#until - (this.#ms * 2) / 3
+  }
+
   /** Runs a query whose statements a server ends when its time is over or nobody waits for it any more. */
   async during<T>(query: () => Promise<T>): Promise<T> {
     const limit = new AbortController()

@@ -6,7 +6,8 @@ import { isoToMicros } from '../values.js'
 import type { Patience } from './patience.js'
 import { qualityNumber, type ReadingRecord, type StoredReading, storeValue, toReading } from './reading.js'
 import type { Series, SeriesIndex } from './series.js'
-import { stepsOf, withinStep } from './steps.js'
+import { withinStep } from './steps.js'
+import { inUnions, type Ranges, windowsOf } from './windows.js'
 
 export interface ReadingFilter {
   /** @default all devices, where they have at most 500 points together */
@@ -35,8 +36,9 @@ export interface ReadingQuery extends ReadingFilter {
 }
 
 export interface ReadingPage {
+  /** Fewer than asked for, perhaps none, where what the filter asks for is so rare that finding more takes too long. */
   readonly readings: readonly ReadingRecord[]
-  /** Cursor of the following page; null where there is none. */
+  /** Cursor of the following page; null where there is none, and only there. */
   readonly next: string | null
 }
 
@@ -52,7 +54,7 @@ interface Row extends StoredReading {
   readonly source_id: number
 }
 
-/** Series asked for in one statement; each is an index range of its own. */
+/** Series of which one statement asks for the newest rows; each is an index range of its own. */
 const SERIES_A_STATEMENT = 20
 export const MAX_PAGE = 1_000
 
@@ -76,19 +78,18 @@ async function readPage(
   const series = await index.find(query)
   const byId = new Map(series.map((one) => [one.id, one]))
   // First: what comes to its place meanwhile is found twice, and not missed.
-  let rows = await freshOf(context, series, query, { after, limit: limit + 1 })
-  for (let at = 0; at < series.length; at += SERIES_A_STATEMENT) {
-    // What is older than a page of newer ones is not worth reading.
-    const since = rows.length > limit ? rows.at(-1)!.time_us : undefined
-    const some = series.slice(at, at + SERIES_A_STATEMENT)
-    rows.push(...(await newestOf(context, some, query, { after, since, limit: limit + 1, patience })))
-    rows = eachOnce(rows.sort(newestFirst)).slice(0, limit + 1)
-  }
+  const fresh = await freshOf(context, series, query, { after, limit: limit + 1 })
+  const stretch = { after, limit: limit + 1, patience }
+  const { rows, until } =
+    contentsOf(query).length === 0
+      ? { rows: await newestOf(context, series, query, stretch, fresh) }
+      : await search(context, series, query, stretch, fresh)
   const page = rows.slice(0, limit)
   const last = page.at(-1)
+  const next = rows.length > limit ? last : until === undefined ? undefined : endOf(until)
   return {
     readings: page.map((row) => toReading(byId.get(row.series_id)!, row)),
-    next: rows.length > limit && last !== undefined ? encodeCursor(last) : null,
+    next: next === undefined ? null : encodeCursor(next),
   }
 }
 
@@ -151,55 +152,97 @@ async function freshOf(
 
 interface Stretch {
   readonly after: Key | undefined
-  /** Microseconds. */
-  readonly since: number | undefined
   /** Rows of each series. */
   readonly limit: number
   readonly patience: Patience
 }
 
+/** Where the page is full without what is older than this, microseconds. */
+function fullSince(rows: readonly Row[], limit: number): number | undefined {
+  return rows.length >= limit ? rows[limit - 1]!.time_us : undefined
+}
+
+/** The newest rows of each series and of `fresh`, where nothing is asked of them but their time. */
 async function newestOf(
+  { reads: db, dialect }: RepositoryContext,
+  series: readonly Series[],
+  filter: ReadingFilter,
+  { after, limit, patience }: Stretch,
+  fresh: readonly Row[],
+): Promise<readonly Row[]> {
+  let rows = fresh
+  for (let at = 0; at < series.length; at += SERIES_A_STATEMENT) {
+    const some = series.slice(at, at + SERIES_A_STATEMENT)
+    const parts = rangesOf(some, filter, after, fullSince(rows, limit)).map((range) => newestRows(range, limit))
+    for (const statement of dialect === 'mysql' ? parts : inUnions(parts)) {
+      patience.check()
+      rows = merged(rows, (await statement.execute(db)).rows, limit)
+    }
+  }
+  return rows
+}
+
+interface Found {
+  readonly rows: readonly Row[]
+  /** Where time was over before the page was full: everything from this time on was looked at, microseconds. */
+  readonly until?: number
+}
+
+/** Rows that are rare perhaps: looked for window by window, as far as one comes in the time that a page may take. */
+async function search(
   context: RepositoryContext,
   series: readonly Series[],
   filter: ReadingFilter,
-  { after, since, limit, patience }: Stretch,
-): Promise<Row[]> {
+  { after, limit, patience }: Stretch,
+  fresh: readonly Row[],
+): Promise<Found> {
   const { reads: db, dialect } = context
+  const contents = contentsOf(filter)
+  const ranges = rangesOf(series, filter, after, fullSince(fresh, limit))
+  let rows = fresh
+  let until: number | undefined
+  const soFar = () => ({ rows: rows.filter((row) => row.time_us >= until!), until: until! })
+  try {
+    for await (const window of windowsOf(context, patience, ranges)) {
+      const parts = ranges.map((range) => newestRows([...range, ...withinStep(window), ...contents], limit))
+      let found = rows
+      for (const statement of dialect === 'postgres' ? inUnions(parts) : parts) {
+        patience.check()
+        found = merged(found, (await statement.execute(db)).rows, limit)
+      }
+      rows = found
+      if (window.from === undefined) break
+      until = window.from
+      if ((fullSince(rows, limit) ?? Number.NEGATIVE_INFINITY) >= until) break
+      if (patience.isWearing) return soFar()
+    }
+    return { rows }
+  } catch (error) {
+    // What was found is given all the same, and the next page goes on behind it.
+    if (until !== undefined && error instanceof RouteMQError && error.code === 'HISTORY_TIMEOUT') return soFar()
+    throw error
+  }
+}
+
+/** What of each series is asked for. */
+function rangesOf(
+  series: readonly Series[],
+  filter: ReadingFilter,
+  after: Key | undefined,
+  since: number | undefined,
+): Ranges {
   const times = timesOf(filter)
   if (since !== undefined) times.push(sql<SqlBool>`time_us >= ${since}`)
-  const contents = contentsOf(filter)
-  const ranges = series.map(({ id }) => [
+  return series.map(({ id }) => [
     sql<SqlBool>`series_id = ${id}`,
     ...times,
     ...(after === undefined ? [] : olderThan(after, id)),
   ])
-  const select = (conditions: readonly RawBuilder<SqlBool>[]) =>
-    sql<Row>`select ${COLUMNS} from routemq_readings where ${sql.join(conditions, sql` and `)}
-      order by series_id desc, time_us desc, source_id desc, sequence desc limit ${sql.lit(limit)}`
-  const rows: Row[] = []
-  if (contents.length > 0 && dialect === 'sqlite') {
-    for (const range of ranges) {
-      const found: Row[] = []
-      for await (const step of stepsOf(context, patience, range)) {
-        found.push(...(await select([...range, ...withinStep(step), ...contents]).execute(db)).rows)
-        if (found.length >= limit) break
-      }
-      rows.push(...found.slice(0, limit))
-    }
-    return rows
-  }
-  const parts = ranges.map((range) => select([...range, ...contents]))
-  if (parts.length > 1 && dialect !== 'mysql') {
-    patience.check()
-    const subqueries = parts.map((part, index) => sql`select * from (${part}) as s${sql.lit(index)}`)
-    return (await sql<Row>`${sql.join(subqueries, sql` union all `)}`.execute(db)).rows
-  }
-  // One by one on MariaDB: its 10.11.19 dies of a segmentation fault in `free_tmp_table` on the union above.
-  for (const part of parts) {
-    patience.check()
-    rows.push(...(await part.execute(db)).rows)
-  }
-  return rows
+}
+
+function newestRows(conditions: readonly RawBuilder<SqlBool>[], limit: number): RawBuilder<Row> {
+  return sql<Row>`select ${COLUMNS} from routemq_readings where ${sql.join(conditions, sql` and `)}
+    order by series_id desc, time_us desc, source_id desc, sequence desc limit ${sql.lit(limit)}`
 }
 
 /** What comes after the key, in the order (time, series, source, sequence) descending, within one series. */
@@ -217,16 +260,25 @@ function olderThanAny({ time, series, source, sequence }: Key) {
   return sql<SqlBool>`(time_us, series_id, source_id, sequence) < (${time}, ${series}, ${source}, ${sequence})`
 }
 
-/** Of rows in their order. */
-function eachOnce(rows: readonly Row[]): Row[] {
-  return rows.filter((row, at) => at === 0 || newestFirst(rows[at - 1]!, row) !== 0)
+/** The newest of both, each once. */
+function merged(rows: readonly Row[], more: readonly Row[], limit: number): readonly Row[] {
+  if (more.length === 0) return rows
+  const all = [...rows, ...more].sort(newestFirst)
+  return all.filter((row, at) => at === 0 || newestFirst(all[at - 1]!, row) !== 0).slice(0, limit)
 }
 
 function newestFirst(a: Row, b: Row): number {
   return b.time_us - a.time_us || b.series_id - a.series_id || b.source_id - a.source_id || b.sequence - a.sequence
 }
 
-function encodeCursor(row: Row): string {
+/** Before every row of this time: no series has the number 0. */
+function endOf(time_us: number): Place {
+  return { time_us, series_id: 0, source_id: 0, sequence: 0 }
+}
+
+type Place = Pick<Row, 'time_us' | 'series_id' | 'source_id' | 'sequence'>
+
+function encodeCursor(row: Place): string {
   const key = [row.time_us, row.series_id, row.source_id, row.sequence]
   return Buffer.from(JSON.stringify(key)).toString('base64url')
 }

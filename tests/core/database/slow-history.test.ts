@@ -164,6 +164,7 @@ describe('a long query of the history on sqlite', () => {
     // The first third has one time, which no step can divide; then a row every second.
     const rows = Array.from({ length: ROWS }, (_, n) => ({ ...row(n), time_us: T0 + Math.max(0, n - 22_000) * 1e6 }))
     for (let at = 0; at < ROWS; at += 2_000) await store.readings.insertBatch(rows.slice(at, at + 2_000))
+    await store.readings.settle()
   })
   after(async () => {
     await store?.close()
