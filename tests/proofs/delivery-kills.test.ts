@@ -95,12 +95,22 @@ async function commandedPlant(t: TestContext) {
       topic: `devices/d${n % plant.devices.length}/set`,
       payload: { number: n, request_id: `c${n}` },
     }))
-  return { plant, installation, answers, send }
+  /** Every command is answered, and nothing more comes after that. */
+  const allAnswered = async () => {
+    await until(
+      'every command is answered',
+      () => answers.size === MESSAGES,
+      LIMIT_MS,
+      async () => `${answers.size} of ${MESSAGES} ${await explain(installation)}`,
+    )
+    await settled(() => plant.writes.length + answers.repeated, 1_000)
+  }
+  return { plant, installation, answers, send, allAnswered }
 }
 
 test('a random worker killed again and again: every command drives its device exactly once and has one outcome', async (t) => {
   if (!needsMosquitto(t)) return
-  const { plant, installation, answers, send } = await commandedPlant(t)
+  const { plant, installation, answers, send, allAnswered } = await commandedPlant(t)
   const startedAt = performance.now()
   await spread(
     WORKER_KILLS,
@@ -108,30 +118,22 @@ test('a random worker killed again and again: every command drives its device ex
     () => answers.size,
     () => installation.killAnyWorker(),
   )
-  await until(
-    'every command is answered',
-    () => answers.size === MESSAGES,
-    LIMIT_MS,
-    async () => `${answers.size} of ${MESSAGES} ${await explain(installation)}`,
-  )
-  await settled(() => plant.writes.length + answers.repeated, 1_000)
+  await allAnswered()
   const driven = plant.numbers()
+  const twice = [...driven.values()].filter((count) => count > 1)
   const outcomes = answers.outcomes()
   figures('workers killed, commands', {
     commands: MESSAGES,
     kills: WORKER_KILLS,
     'in the device logs': plant.writes.length,
-    'driven twice': [...driven.values()].filter((count) => count > 1).length,
+    'driven twice': twice.length,
     'never driven': MESSAGES - driven.size,
     outcomes: JSON.stringify(outcomes),
     'answers repeated': answers.repeated,
     contradictory: answers.contradictory.length,
     seconds: (performance.now() - startedAt) / 1000,
   })
-  assert.deepEqual(
-    [...driven.values()].filter((count) => count > 1),
-    [],
-  )
+  assert.deepEqual(twice, [])
   assert.equal(driven.size, MESSAGES)
   assert.deepEqual(outcomes, { ok: MESSAGES })
   assert.deepEqual(answers.contradictory, [])
@@ -139,7 +141,7 @@ test('a random worker killed again and again: every command drives its device ex
 
 test('the gateway killed: every command drives its device at most once, unknown only what was in flight', async (t) => {
   if (!needsMosquitto(t)) return
-  const { plant, installation, answers, send } = await commandedPlant(t)
+  const { plant, installation, answers, send, allAnswered } = await commandedPlant(t)
   const startedAt = performance.now()
   const inFlight = new Set<string>()
   const orphans: number[] = []
@@ -153,20 +155,15 @@ test('the gateway killed: every command drives its device at most once, unknown 
       await installation.up()
     },
   )
-  await until(
-    'every command is answered',
-    () => answers.size === MESSAGES,
-    LIMIT_MS,
-    async () => `${answers.size} of ${MESSAGES} ${await explain(installation)}`,
-  )
-  await settled(() => plant.writes.length + answers.repeated, 1_000)
+  await allAnswered()
   const driven = plant.numbers()
+  const twice = [...driven.values()].filter((count) => count > 1)
   const { ok = 0, WRITE_OUTCOME_UNKNOWN: unknown = 0, ...others } = answers.outcomes()
   figures('gateway killed, commands', {
     commands: MESSAGES,
     kills: GATEWAY_KILLS,
     'in the device logs': plant.writes.length,
-    'driven twice': [...driven.values()].filter((count) => count > 1).length,
+    'driven twice': twice.length,
     ok,
     unknown,
     'in flight at the kills': inFlight.size,
@@ -175,10 +172,7 @@ test('the gateway killed: every command drives its device at most once, unknown 
     'workers gone after, ms': Math.max(...orphans),
     seconds: (performance.now() - startedAt) / 1000,
   })
-  assert.deepEqual(
-    [...driven.values()].filter((count) => count > 1),
-    [],
-  )
+  assert.deepEqual(twice, [])
   assert.deepEqual(others, {})
   assert.equal(ok + unknown, MESSAGES)
   assert.ok(unknown <= inFlight.size, `${unknown} unknown, ${inFlight.size} in flight`)

@@ -1,17 +1,8 @@
+import type { DeadLetterView } from '../../http/services.js'
 import { integerArgument } from '../parse-arguments.js'
 import type { Registry } from '../program.js'
 import { RunningProduct } from '../running-product.js'
 import { table } from '../table.js'
-
-interface DeadRow {
-  readonly id: string
-  readonly route: string
-  readonly topic: string
-  readonly error: { readonly code: string; readonly message: string }
-  readonly attempts: number
-  readonly failed_at: string
-  readonly payload?: string
-}
 
 const pathOf = (id: string, action = '') => `/api/admin/dead/${encodeURIComponent(id)}${action}`
 
@@ -25,7 +16,7 @@ export function registerDead({ program, action }: Registry): void {
     .action(({ limit, route }: { limit: number; route?: string }) =>
       action(async ({ root, out, signal }, json) => {
         const query = new URLSearchParams({ limit: String(limit), ...(route === undefined ? {} : { route }) })
-        const rows = await RunningProduct.need(root, signal).call<DeadRow[]>('GET', `/api/admin/dead?${query}`)
+        const rows = await RunningProduct.need(root, signal).call<DeadLetterView[]>('GET', `/api/admin/dead?${query}`)
         if (json) out(JSON.stringify(rows, null, 2))
         else if (rows.length === 0) out('There are no dead letters.')
         else {
@@ -41,7 +32,7 @@ export function registerDead({ program, action }: Registry): void {
     .argument('<id>')
     .action((id: string) =>
       action(async ({ root, out, signal }, json) => {
-        const letter = await RunningProduct.need(root, signal).call<DeadRow>('GET', pathOf(id))
+        const letter = await RunningProduct.need(root, signal).call<DeadLetterView>('GET', pathOf(id))
         if (json) out(JSON.stringify(letter, null, 2))
         else {
           const { payload, ...facts } = letter
