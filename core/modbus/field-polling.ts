@@ -78,7 +78,7 @@ export class FieldPolling implements PollPort {
   planVersion(deviceId: string): number {
     const device = this.#fleet.find(deviceId)
     if (device === undefined) return -1
-    return device.learned.version
+    return Math.max(device.learned.version, device.bus.planVersion)
   }
 
   async poll(read: PollRead): Promise<BlockReading> {
@@ -121,7 +121,7 @@ export class FieldPolling implements PollPort {
     const device = this.#fleet.find(deviceId)
     if (device === undefined) return 0
     return reads.reduce((sum, { register_type, count }) => {
-      const cost = costOf(device, register_type)
+      const cost = costOf(device, register_type, device.bus.turnaroundMs)
       return sum + (cost.requestMs + count * cost.addressMs) / device.bus.concurrency
     }, 0)
   }

@@ -12,30 +12,26 @@ export interface BusLoad {
   readonly warning: string | null
 }
 
-type IntervalOf = (target: TargetRecord) => number
+/** Targets of one device that are read together, and how. */
+export interface PolledTogether {
+  readonly deviceId: string
+  readonly intervalMs: number
+  readonly targets: readonly TargetRecord[]
+  /** The reads in use. */
+  plan(): readonly PlannedBlock[]
+}
 
 const WARN_SHARE = 0.8
 
-/** The predicted load of a bus by those of the targets that are read on it. */
-export function busLoad(
-  field: PollPort,
-  bus: string,
-  targets: readonly TargetRecord[],
-  intervalOf: IntervalOf,
-): BusLoad {
-  const groups = new Map<string, TargetRecord[]>()
-  for (const target of targets) {
-    if (field.busOf(target.device_id) !== bus) continue
-    const key = `${intervalOf(target)}/${target.device_id}`
-    groups.set(key, [...(groups.get(key) ?? []), target])
-  }
+/** The predicted load of a bus by what is read on it. */
+export function busLoad(field: PollPort, bus: string, groups: readonly PolledTogether[]): BusLoad {
   let load = 0
   const warnings: string[] = []
-  for (const group of groups.values()) {
-    const [{ device_id }] = group as [TargetRecord, ...TargetRecord[]]
-    const intervalMs = intervalOf(group[0]!)
-    const reads = planOf(field, device_id, group, intervalMs)
-    load += field.wireTime(device_id, reads) / intervalMs
+  for (const group of groups) {
+    const { deviceId, intervalMs } = group
+    if (field.busOf(deviceId) !== bus) continue
+    const reads = group.plan()
+    load += field.wireTime(deviceId, reads) / intervalMs
     const tight = reads.find((read) => shareOfTimeout(field, read, intervalMs) > WARN_SHARE)
     // One is enough to look at the line; a plant may have hundreds of them.
     if (tight !== undefined && warnings.length === 0) warnings.push(timeSentence(field, tight, intervalMs))
@@ -46,6 +42,27 @@ export function busLoad(
     load: Math.round(load * 10_000) / 10_000,
     warning: warnings.length === 0 ? null : warnings.join('. '),
   }
+}
+
+/** The groups as they would be with a target, active or not, instead of its older self. */
+export function withTarget(
+  field: PollPort,
+  groups: readonly PolledTogether[],
+  target: TargetRecord,
+  intervalMs: number,
+): PolledTogether[] {
+  const deviceId = target.device_id
+  const others = groups.map((group): PolledTogether => {
+    const { deviceId, intervalMs } = group
+    const targets = group.targets.filter(({ id }) => id !== target.id)
+    if (targets.length === group.targets.length) return group
+    return { deviceId, intervalMs, targets, plan: () => planOf(field, deviceId, targets, intervalMs) }
+  })
+  if (!target.is_active) return others
+  const own = others.find((group) => group.deviceId === deviceId && group.intervalMs === intervalMs)
+  const targets = [...(own?.targets ?? []), target]
+  const plan = () => planOf(field, deviceId, targets, intervalMs)
+  return [...others.filter((group) => group !== own), { deviceId, intervalMs, targets, plan }]
 }
 
 /** @throws RouteMQError BUS_LOAD_REFUSED where the answer to a read takes longer on the line than a poll waits for it. */

@@ -60,6 +60,14 @@ export class PollGroup {
     this.#options = options
   }
 
+  get deviceId(): string {
+    return this.#options.deviceId
+  }
+
+  get intervalMs(): number {
+    return this.#options.intervalMs
+  }
+
   get targets(): readonly TargetRecord[] {
     return this.#targets
   }

@@ -7,7 +7,8 @@ import { type Clock, sleep, systemClock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
 import { Alarms } from './alarms.js'
 import { Availability } from './availability.js'
-import { type BusLoad, busLoad, refuseOverload, refuseUnanswerable } from './bus-load.js'
+import { type BusLoad, busLoad, refuseOverload, refuseUnanswerable, withTarget } from './bus-load.js'
+import { type DevicePlan, planOfDevice } from './device-plan.js'
 import { type FieldChange, FieldChanges } from './field-changes.js'
 import { Grid } from './grid.js'
 import { PollGroup } from './poll-group.js'
@@ -198,10 +199,9 @@ export class Poller {
   checkTarget(target: TargetRecord, options: { readonly force?: boolean } = {}): BusLoad {
     const { field } = this.#options
     const intervalMs = this.#intervalOf(target)
-    const bus = field.busOf(target.device_id)
+    const bus = field.busOf(target.device_id) ?? ''
     const reads = field.plan(target.device_id, [target], intervalMs)
-    const others = this.targets().filter((other) => other.id !== target.id)
-    const load = this.#loadOf(bus ?? '', target.is_active ? [...others, target] : others)
+    const load = busLoad(field, bus, withTarget(field, this.#groups(), target, intervalMs))
     if (options.force === true || !target.is_active) return load
     refuseUnanswerable(field, reads, intervalMs)
     refuseOverload(load, target.device_id, intervalMs)
@@ -209,7 +209,7 @@ export class Poller {
   }
 
   targets(): TargetRecord[] {
-    return [...this.#entries.values()].flatMap(({ group }) => group.targets)
+    return this.#groups().flatMap(({ targets }) => [...targets])
   }
 
   metrics(): PollingMetrics {
@@ -221,11 +221,12 @@ export class Poller {
   }
 
   status(): PollerStatus {
-    const targets = this.targets()
-    const buses = new Set(targets.flatMap((target) => this.#options.field.busOf(target.device_id) ?? []))
+    const { field } = this.#options
+    const groups = this.#groups()
+    const buses = new Set(groups.flatMap(({ deviceId }) => field.busOf(deviceId) ?? []))
     return {
       running: this.#origin !== undefined && !this.#isStopping,
-      targets: targets.length,
+      targets: this.targets().length,
       groups: [...this.#entries.values()].map(({ deviceId, intervalMs, phaseMs, group, lastSlot }) => ({
         device_id: deviceId,
         interval_ms: intervalMs,
@@ -234,8 +235,17 @@ export class Poller {
         reads: group.plan().length,
         last_slot: lastSlot,
       })),
-      buses: [...buses].map((bus) => this.#loadOf(bus, targets)),
+      buses: [...buses].map((bus) => busLoad(field, bus, groups)),
     }
+  }
+
+  /** How a device is polled just now. @throws RouteMQError DEVICE_UNKNOWN where it is not active or not there */
+  plan(deviceId: string): DevicePlan {
+    return planOfDevice(this.#options.field, this.#groups(), deviceId)
+  }
+
+  #groups(): PollGroup[] {
+    return [...this.#entries.values()].map(({ group }) => group)
   }
 
   #intervalOf(target: TargetRecord): number {
@@ -380,9 +390,5 @@ export class Poller {
     if (isLeader === undefined) return true
     const bus = field.busOf(deviceId)
     return bus === undefined || isLeader(bus)
-  }
-
-  #loadOf(bus: string, targets: readonly TargetRecord[]): BusLoad {
-    return busLoad(this.#options.field, bus, targets, (target) => this.#intervalOf(target))
   }
 }

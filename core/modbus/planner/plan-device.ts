@@ -71,9 +71,13 @@ export function planDevice(
   return plan
 }
 
-/** What a read of a device costs on its bus. */
-export function costOf({ bus, options }: Device, type: ReadBlock['register_type']): WireCost {
-  return wireCost(bus.endpoint, type, bus.turnaroundMs, options.delay_ms)
+/** What a read of a device costs on its bus, as plans go by it unless told otherwise. */
+export function costOf(
+  { bus, options }: Device,
+  type: ReadBlock['register_type'],
+  turnaroundMs: number | undefined = bus.steadyTurnaroundMs,
+): WireCost {
+  return wireCost(bus.endpoint, type, turnaroundMs, options.delay_ms)
 }
 
 /** A read for each of these ranges, equal ones once. */
