@@ -49,7 +49,10 @@ export function deadLetterService(
       } finally {
         clearInterval(keeping)
       }
-      await letters.remove(id)
+      await letters.remove(id).catch((cause: unknown) => {
+        const message = `the dead letter ${id} has run, but could not be removed: forget it, or it may run again`
+        throw new RouteMQError('DATABASE_UNAVAILABLE', message, { details: { id }, cause })
+      })
     },
     async forget(id) {
       const removed = await letters.forget(id)

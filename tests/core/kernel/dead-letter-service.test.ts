@@ -104,6 +104,18 @@ onEachDatabase((kind) => {
       assert.equal(await here.deadLetters.count(), 0)
     })
 
+    test('one that ran and could not be removed is told as one that ran', async () => {
+      const closing = await openStore(own.config, { instance: 'closing' })
+      const id = await here.deadLetters.put(LETTER)
+      const one = gateway(closing)
+      const { ended } = await one.running(id)
+      await closing.close()
+      one.ends[0]!({ ok: true, value: 1 })
+      await assert.rejects(ended, { code: 'DATABASE_UNAVAILABLE', message: /has run, but could not be removed/ })
+      assert.equal(await here.deadLetters.forget(id), 'busy')
+      await here.deadLetters.remove(id)
+    })
+
     test('one that runs long stays claimed; one of a gateway that ended may run again after the term', async () => {
       const id = await here.deadLetters.put(LETTER)
       const [one, other] = [gateway(here, 2_000), gateway(there, 2_000)]
