@@ -33,6 +33,7 @@ async function loadStep(file: string, name: string): Promise<Step> {
   }
   return {
     name,
+    file,
     up: async (db, types) => up(db, types),
     down: async (db, types) => {
       if (typeof down !== 'function') {

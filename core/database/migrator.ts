@@ -1,11 +1,14 @@
 import { type Kysely, sql } from 'kysely'
 import { RouteMQError } from '../support/errors.js'
+import { troubleOf } from './connection-errors.js'
 import { type DialectName, type DialectTypes, dialectTypes } from './dialect.js'
 import { millisToMicros } from './values.js'
 
 /** What the migrator needs of a step; the framework's and an application's are run by the same code. */
 export interface Step {
   readonly name: string
+  /** Where it stands, for an application's own. */
+  readonly file?: string
   readonly creates?: readonly string[]
   up(db: Kysely<unknown>, types: DialectTypes): Promise<void>
   down(db: Kysely<unknown>, types: DialectTypes): Promise<void>
@@ -78,7 +81,9 @@ export class Migrator {
       const last = this.#options.steps.findLast(({ name }) => applied.has(name))
       if (last === undefined) return undefined
       await this.#inTransaction(db, async (inner) => {
-        await last.down(inner, types)
+        await last.down(inner, types).catch((error: unknown) => {
+          throw failed(last, 'cannot be taken back', error, types)
+        })
         await this.#table(inner).deleteFrom(this.#options.table).where('name', '=', last.name).execute()
       })
       return last.name
@@ -151,7 +156,7 @@ export class Migrator {
     await this.#inTransaction(db, async (inner) => {
       await step.up(inner, types).catch((error: unknown) => {
         // Its one statement had ended when the step was interrupted.
-        if (!resumed || !isThereAlready(error)) throw error
+        if (!resumed || !isThereAlready(error)) throw failed(step, 'failed', error, types)
       })
       const row = { name: step.name, applied_us: millisToMicros(now()) }
       if (types.name === 'mysql')
@@ -211,6 +216,19 @@ export class Migrator {
       )
       .execute()
   }
+}
+
+/** A mistake in a migration names its file; a database that goes away in the middle of one is no mistake of it. */
+function failed({ name, file }: Step, how: string, cause: unknown, { name: dialect }: DialectTypes): unknown {
+  if (cause instanceof RouteMQError || troubleOf(cause) !== undefined) return cause
+  const why = cause instanceof Error ? cause.message : String(cause)
+  const left =
+    dialect === 'mysql'
+      ? 'MySQL and MariaDB keep what ran of it before: take that back by hand'
+      : 'Nothing of it stays in the database'
+  const details = { migration: name, ...(file !== undefined && { file }) }
+  const message = `Migration ${file ?? name} ${how}: ${why}. ${left}; mend the migration, and run it again.`
+  return new RouteMQError('DATABASE_SCHEMA', message, { details, cause })
 }
 
 /** MySQL's word for a column or an index that is there. */

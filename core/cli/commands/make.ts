@@ -1,3 +1,6 @@
+import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { RouteMQError } from '../../support/errors.js'
 import { makeFile, nameForms } from '../make-file.js'
 import type { Registry } from '../program.js'
 
@@ -41,6 +44,15 @@ function timestamp(): string {
   return new Date().toISOString().replace(/\D/g, '').slice(0, 14)
 }
 
+/** Both would make the same table. */
+function refuseSecond(root: string, name: string): void {
+  const folder = join(root, 'migrations')
+  const names = existsSync(folder) ? readdirSync(folder) : []
+  const first = names.find((file) => file.replace(/\.\w+$/, '').replace(/^\d+-/, '') === name)
+  if (first === undefined) return
+  throw new RouteMQError('SCAFFOLD_CONFLICT', `migrations/${first} is there already; name this one for what it changes`)
+}
+
 /** `routemq make:router|controller|middleware|migration NAME` */
 export function registerMake({ program, action }: Registry): void {
   for (const { kind, stub, about, path, suffix, next } of KINDS) {
@@ -52,6 +64,7 @@ export function registerMake({ program, action }: Registry): void {
         action(async ({ root, out }, json) => {
           const forms = nameForms(name.replace(suffix, '') || name)
           const file = path(forms.kebab)
+          if (kind === 'migration') refuseSecond(root, forms.kebab)
           makeFile(root, file, stub, forms)
           out(json ? JSON.stringify({ created: file }) : `created ${file}\n${next}`)
           return 0

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { EXIT } from '../../../core/cli/exit-codes.js'
@@ -31,6 +31,16 @@ test('nothing is overwritten', async (t) => {
   assert.equal(code, EXIT.refused)
   assert.match(err, /SCAFFOLD_CONFLICT: routers\/boiler\.ts is there already/)
   assert.equal(readFileSync(join(root, 'routers/boiler.ts'), 'utf8'), '// mine')
+})
+
+test('a second migration of one name is refused: it would make the same table', async (t) => {
+  const root = folder(t, { 'migrations/20260101000000-boiler-log.ts': '// mine' })
+  const { code, err } = await command(root, ['make:migration', 'BoilerLog'])
+  assert.equal(code, EXIT.refused)
+  assert.match(err, /SCAFFOLD_CONFLICT: migrations\/20260101000000-boiler-log\.ts is there already/)
+  assert.deepEqual(readdirSync(join(root, 'migrations')), ['20260101000000-boiler-log.ts'])
+  assert.equal((await command(root, ['make:migration', 'boiler-log-unit'])).code, 0)
+  assert.equal((await command(root, ['make:migration', 'log'])).code, 0)
 })
 
 test('a name cannot leave its folder', () => {

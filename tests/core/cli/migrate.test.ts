@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readdirSync } from 'node:fs'
+import { readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { onEachDatabase, openStore, ownDatabase } from '../database/databases.js'
@@ -40,4 +40,38 @@ onEachDatabase((kind) => {
     assert.ok(!(await tables()).includes('boiler_log'))
     assert.ok((await tables()).includes('routemq_devices'), "the framework's stay")
   })
+  test(`${kind}: a migration that fails is named with what the database says of it, and can be mended`, async (t) => {
+    const root = folder(t, {
+      'migrations/20260101000000-good.ts': migration(
+        "await db.schema.createTable('good').addColumn('a', 'integer').execute()",
+      ),
+      'migrations/20260102000000-bad.ts': migration(
+        "await db.schema.alterTable('nowhere').addColumn('a', 'integer').execute()",
+      ),
+    })
+    const own = await ownDatabase(kind)
+    t.after(() => own.drop())
+    const env = { DATABASE_URL: own.config.kind === 'sqlite' ? `sqlite:///${own.config.file}` : own.config.url }
+    const { code, err } = await command(root, ['migrate'], env)
+    assert.equal(code, 3, err)
+    assert.match(
+      err,
+      /DATABASE_SCHEMA: Migration \S*migrations\/20260102000000-bad\.ts failed: .*nowhere.*mend the migration/,
+    )
+    assert.doesNotMatch(err, /INTERNAL|\n {4}at /)
+    const start = openStore(own.config, { appMigrationsDir: join(root, 'migrations') })
+    await assert.rejects(start, { code: 'DATABASE_SCHEMA', message: /20260102000000-bad\.ts failed/ })
+    // Under another name, because one process loads a file once.
+    rmSync(join(root, 'migrations/20260102000000-bad.ts'))
+    const mended = migration("await db.selectFrom('good').selectAll().execute()", "throw new Error('too late')")
+    writeFileSync(join(root, 'migrations/20260103000000-mended.ts'), mended)
+    assert.match((await command(root, ['migrate'], env)).out, /ran 20260103000000-mended$/)
+    const back = await command(root, ['migrate:rollback'], env)
+    assert.equal(back.code, 3)
+    assert.match(back.err, /20260103000000-mended\.ts cannot be taken back: too late/)
+  })
 })
+
+function migration(up: string, down = ''): string {
+  return `export async function up(db) { ${up} }\nexport async function down(db) { ${down} }\n`
+}
