@@ -6,8 +6,9 @@ import type { FieldChange } from '../poller/field-changes.js'
 
 /** A write of the field side as the audit keeps it. */
 export function auditEntry(record: WriteAuditRecord): AuditInput {
-  const { item, register_type, address } = record
+  const { id, item, register_type, address } = record
   return {
+    ...(id !== undefined && { id }),
     at: record.at,
     actor: record.actor,
     action: 'write',
@@ -42,6 +43,12 @@ function askedFor(item: WriteItem): unknown {
 
 /** Longest device id of a table; what a stranger names may be longer. */
 const DEVICE_ID_LENGTH = 50
+
+/** An entry as it is kept, with the request that it was made for. */
+export function named(entry: AuditInput): AuditInput {
+  const { request_id } = entry.actor
+  return storable(request_id === undefined ? entry : { ...entry, details: { ...entry.details, request_id } })
+}
 
 /** What was refused names what a stranger sent: no table takes a NUL, and its columns have an end. */
 export function storable(entry: AuditInput): AuditInput {

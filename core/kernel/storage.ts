@@ -17,8 +17,10 @@ import type { WriteAudit, WriteAuditRecord } from '../modbus/write-audit.js'
 import { Outbox } from '../mqtt/outbox.js'
 import type { Logger } from '../observability/logger.js'
 import type { Tracing } from '../observability/tracing.js'
+import type { LateSpool } from '../spool/late-spool.js'
 import type { Clock } from '../support/clock.js'
 import type { GatewayServices } from '../workers/services.js'
+import { BegunWrites } from './begun-writes.js'
 import type { LeaseBook } from './bus-leases.js'
 import type { App } from './create-app.js'
 import { deadLetterService, type Rerun } from './dead-letter-service.js'
@@ -26,7 +28,7 @@ import { historyViews } from './history-views.js'
 import { Journal } from './journal.js'
 import { LeaseFiles } from './lease-files.js'
 import type { PlantTables } from './plant.js'
-import { auditEntry, storable } from './records.js'
+import { auditEntry, named } from './records.js'
 import { Spools } from './spools.js'
 import { TriggerRecords } from './trigger-records.js'
 
@@ -42,6 +44,7 @@ interface Parts {
   readonly memory?: MemoryStore
   readonly store?: Store
   readonly audit?: Journal<AuditInput>
+  readonly begun?: BegunWrites
   readonly events?: Journal<EventInput>
   readonly ingest?: Ingest
   readonly kept?: GatewayStore
@@ -123,20 +126,24 @@ export class Storage {
     const base = { config, logger, warnings, spools, outbox, connections, triggers }
     if (store === undefined) return new Storage({ ...base, memory: new MemoryStore() })
 
-    const journal = async <Entry extends AuditInput | EventInput>(
+    const journal = <Entry extends AuditInput | EventInput>(
       name: string,
-      maxBytes: number,
+      queue: LateSpool,
       write: (entries: readonly Entry[]) => Promise<void>,
     ) => {
-      const queue = await spool(name, maxBytes)
       const opened = new Journal<Entry>({ name, spool: queue, writable, write, logger, clock })
       void queue.opened.then(() => opened.replay())
       return opened
     }
-    const audit = await journal<AuditInput>('audit', config.keep.auditSpoolBytes, (entries) =>
-      store.audit.append(entries),
-    )
-    const events = await journal<EventInput>('events', 16 * MEBIBYTE, (entries) => store.events.append(entries))
+    const auditSpool = await spool('audit', config.keep.auditSpoolBytes)
+    const audit = journal<AuditInput>('audit', auditSpool, (entries) => store.audit.append(entries))
+    const begunSpool = await spool('writes', 16 * MEBIBYTE)
+    const begun = new BegunWrites({ spool: begunSpool, logger, clock })
+    // Behind what the audit's own spool says of them.
+    const bothOpen = Promise.all([begunSpool.opened, auditSpool.opened])
+    void bothOpen.then(() => begun.recover((entry) => audit.put(entry)))
+    const eventSpool = await spool('events', 16 * MEBIBYTE)
+    const events = journal<EventInput>('events', eventSpool, (entries) => store.events.append(entries))
     const ingest = new Ingest({
       store,
       spool: await spool('readings', config.keep.spoolBytes),
@@ -174,7 +181,7 @@ export class Storage {
       logger,
     })
     await keys.start()
-    return new Storage({ ...base, store, audit, events, ingest, kept, retention, keys })
+    return new Storage({ ...base, store, audit, begun, events, ingest, kept, retention, keys })
   }
 
   /** What the gateway does for one worker. */
@@ -233,21 +240,22 @@ export class Storage {
     return this.#parts.spools.reason
   }
 
-  /** Of every write and every refusal; before a write it says whether there is a place for them. */
+  /** Of every write and every refusal; before a write it says whether there is a place for them, and notes what begins. */
   get writeAudit(): WriteAudit {
-    const { audit } = this.#parts
+    const { audit, begun } = this.#parts
     return Object.assign((record: WriteAuditRecord) => this.audit(auditEntry(record)), {
       ready: () => audit?.ready(),
+      ...(begun && {
+        begin: (records: readonly WriteAuditRecord[]) => begun.begin(records.map((one) => named(auditEntry(one)))),
+      }),
     })
   }
 
   /** Resolves when the entry is durable; without a database it goes to the log, which is all there is. */
   async audit(entry: AuditInput): Promise<void> {
     const { audit, logger } = this.#parts
-    const { request_id } = entry.actor
-    const named = storable(request_id === undefined ? entry : { ...entry, details: { ...entry.details, request_id } })
-    if (audit === undefined) logger.info({ audit: named }, entry.action)
-    else await audit.put(named)
+    if (audit === undefined) logger.info({ audit: named(entry) }, entry.action)
+    else await audit.put(named(entry))
   }
 
   event(event: EventInput): void {
@@ -314,7 +322,8 @@ export class Storage {
 
   /** Writes out what is buffered, within `deadlineMs`; what the database does not take stays in the spools. */
   async close(): Promise<void> {
-    const { ingest, kept, outbox, audit, events, store, spools, retention, keys, connections, triggers } = this.#parts
+    const { ingest, kept, outbox, audit, begun, events, store, spools, retention, keys, connections, triggers } =
+      this.#parts
     await retention?.stop()
     await keys?.stop()
     await ingest?.stop()
@@ -322,6 +331,7 @@ export class Storage {
     await outbox.stop()
     // Now that what triggers recorded is durable.
     await triggers.stop()
+    await begun?.stop()
     await audit?.stop()
     await events?.stop()
     await spools.close()

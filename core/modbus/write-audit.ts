@@ -3,6 +3,8 @@ import type { Actor, WriteItem, WriteOutcome } from './field.js'
 
 /** One item of one write, carried out or refused: who, what, last known before, after, outcome, how long. */
 export interface WriteAuditRecord {
+  /** Of what was begun: the record that says how it ended has the same. */
+  readonly id?: string
   /** Wall clock milliseconds when the write was asked for. */
   readonly at: number
   readonly device_id: string
@@ -25,9 +27,14 @@ export interface WriteAuditRecord {
   readonly duration_ms: number
 }
 
-/** Takes the records; `ready` is asked before anything goes to a device. */
+/** Takes the records; `ready` is asked before anything is done, `begin` before anything goes to a device. */
 export interface WriteAudit {
   (record: WriteAuditRecord): Promise<void> | void
   /** Undefined where a record will be kept; rejects where it cannot be. */
   readonly ready?: () => Promise<void> | undefined
+  /**
+   * Notes a write that is about to go out, as it stands if nobody lives to say how it ended. Resolves when that is durable,
+   * with what is to be called when its records are. Never rejects.
+   */
+  readonly begin?: (records: readonly WriteAuditRecord[]) => Promise<() => void>
 }

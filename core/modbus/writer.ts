@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import type { Logger } from '../observability/logger.js'
 import type { Clock } from '../support/clock.js'
 import { RouteMQError, toErrorShape } from '../support/errors.js'
@@ -30,6 +31,22 @@ export interface WriteOrder {
   readonly patience: Patience
 }
 
+/** A write from the moment it may be on the wire. */
+interface BegunWrite {
+  /** Of the records of its items; none before. */
+  ids: readonly string[]
+  end: (() => void) | undefined
+}
+
+interface OneWrite {
+  readonly device: Device
+  readonly order: WriteOrder
+  readonly progress: Progress
+  /** Wall clock milliseconds when it was asked for. */
+  readonly at: number
+  readonly begun: BegunWrite
+}
+
 /** What the writes of one unit share, whatever record they come by. */
 interface Lane {
   readonly turns: Turns
@@ -60,17 +77,18 @@ export class Writer {
     const at = clock.now()
     const startedAt = clock.monotonic()
     const progress = newProgress(order.items.length)
+    const begun: BegunWrite = { ids: [], end: undefined }
     let failure: RouteMQError | undefined
     try {
       // What nobody could trace afterwards is not done.
       await audit.ready?.()
       progress.encoded = this.#check(device, order.items, progress)
-      await this.#inTurn(device, order.patience, () => this.#run(device, order, progress))
+      await this.#inTurn(device, order.patience, () => this.#run({ device, order, progress, at, begun }))
     } catch (error) {
       failure = device.toError(error, { fc: 'raw', functionCode: 16, data: new Uint8Array() })
     }
     const results = finish(order.items, progress, failure)
-    await this.#audit(device, order, progress, results, at, clock.monotonic() - startedAt)
+    await this.#audit({ device, order, progress, at, begun }, results, clock.monotonic() - startedAt)
     const first = results.find((result) => result.outcome !== 'ok')
     if (first === undefined) return results.map((result, index) => withWritten(result, progress.encoded[index]))
     throw verdict(device, results, failure ?? progress.errors.find((error) => error !== undefined))
@@ -137,7 +155,9 @@ export class Writer {
     }
   }
 
-  async #run(device: Device, { patience }: WriteOrder, progress: Progress): Promise<void> {
+  async #run(write: OneWrite): Promise<void> {
+    const { device, order, progress, begun } = write
+    const { patience } = order
     const { cache, clock } = this.#options
     const steps = planWrite(progress.encoded, device.options.max_write_registers ?? MAX_WRITE_REGISTERS)
     for (const step of steps) {
@@ -145,12 +165,13 @@ export class Writer {
       this.#refuseDisabled(device)
       refuseEarly(device, lane, step, clock.monotonic())
       for (const index of step.items) progress.before[index] = this.#lastKnown(device, progress.encoded[index]!)
+      if (begun.end === undefined) await this.#begin(write)
       let isSent = false
       const onSent = () => {
         isSent = true
         lane.intervals.wrote(step.range, clock.monotonic())
       }
-      const refusal = () => this.#options.refusal(device)
+      const refusal = () => this.#disabled(device)
       const result = await runStep(step, { device, cache, clock, patience, onSent, refusal }).catch(
         (error: unknown): StepResult => {
           // A defect of ours must not turn a write that may have happened into one that was not sent.
@@ -169,9 +190,14 @@ export class Writer {
   }
 
   #refuseDisabled(device: Device): void {
+    const error = this.#disabled(device)
+    if (error !== undefined) throw error
+  }
+
+  #disabled(device: Device): RouteMQError | undefined {
     const why = this.#options.refusal(device)
-    if (why === undefined) return
-    throw new RouteMQError('WRITE_DISABLED', why, { details: { device_id: device.id, bus: device.bus.id } })
+    if (why === undefined) return undefined
+    return new RouteMQError('WRITE_DISABLED', why, { details: { device_id: device.id, bus: device.bus.id } })
   }
 
   #lane(device: Device): Lane {
@@ -190,54 +216,78 @@ export class Writer {
     return this.#options.cache.lastKnown(block)?.values ?? null
   }
 
-  async #audit(
-    device: Device,
-    order: WriteOrder,
-    progress: Progress,
-    results: readonly WriteResult[],
-    at: number,
-    duration: number,
-  ): Promise<void> {
-    for (const [index, { item, outcome, error }] of results.entries()) {
-      const encoded = progress.encoded[index]
-      await this.#record({
-        at,
-        device_id: device.id,
-        bus: device.bus.id,
-        unit: device.unit,
-        actor: order.actor,
-        item,
-        register_type: encoded?.register_type ?? null,
-        address: encoded?.address ?? null,
-        before: progress.before[index] ?? null,
-        after:
-          encoded === undefined ? null : 'words' in encoded ? encoded.words : 'bits' in encoded ? encoded.bits : null,
-        outcome,
-        refused:
-          outcome === 'not_sent' &&
-          (encoded === undefined || error?.code === 'THROTTLED' || error?.code === 'WRITE_DISABLED'),
-        error: error ?? null,
-        duration_ms: Math.round(duration * 1_000) / 1_000,
-      })
+  /** A gateway that is killed from here on leaves a trace. */
+  async #begin(write: OneWrite): Promise<void> {
+    const { begin } = this.#options.audit
+    const { order, begun } = write
+    if (begin === undefined) return
+    begun.ids = order.items.map(() => randomUUID())
+    const error = {
+      code: 'WRITE_OUTCOME_UNKNOWN',
+      message: 'The gateway ended while this write was under way',
+    } as const
+    begun.end = await begin(
+      order.items.map((item, index) => recordOf(write, index, { item, outcome: 'unknown', error })),
+    )
+  }
+
+  async #audit(write: OneWrite, results: readonly WriteResult[], duration: number): Promise<void> {
+    let areKept = true
+    for (const [index, result] of results.entries()) {
+      const isKept = await this.#record(recordOf(write, index, result, duration))
+      areKept &&= isKept
     }
+    // What is not kept is told as unknown by the next life: rather than not at all.
+    if (areKept) write.begun.end?.()
   }
 
   /** What happened at the device is true whether or not it could be noted, so a failing audit changes no outcome. */
-  async #record(record: WriteAuditRecord): Promise<void> {
+  async #record(record: WriteAuditRecord): Promise<boolean> {
     const { audit, clock, logger } = this.#options
     let cancel = () => {}
     try {
       const audited = audit(record)
-      if (audited === undefined) return
+      if (audited === undefined) return true
       const late = new Promise<never>((_, reject) => {
         cancel = clock.after(AUDIT_WAIT_MS, () => reject(new Error(`no answer in ${AUDIT_WAIT_MS} ms`)))
       })
       await Promise.race([audited, late])
+      return true
     } catch (error) {
       logger.error({ err: error, record }, 'a write could not be audited')
+      return false
     } finally {
       cancel()
     }
+  }
+}
+
+function recordOf(
+  { device, order, progress, at, begun }: OneWrite,
+  index: number,
+  { item, outcome, error }: WriteResult,
+  duration = 0,
+): WriteAuditRecord {
+  const encoded = progress.encoded[index]
+  const id = begun.ids[index]
+  return {
+    ...(id !== undefined && { id }),
+    at,
+    device_id: device.id,
+    bus: device.bus.id,
+    unit: device.unit,
+    actor: order.actor,
+    item,
+    register_type: encoded?.register_type ?? null,
+    address: encoded?.address ?? null,
+    before: progress.before[index] ?? null,
+    after: encoded === undefined ? null : 'words' in encoded ? encoded.words : 'bits' in encoded ? encoded.bits : null,
+    outcome,
+    refused:
+      outcome === 'not_sent' &&
+      (encoded === undefined || error?.code === 'THROTTLED' || error?.code === 'WRITE_DISABLED'),
+    error: error ?? null,
+    duration_ms: Math.round(duration * 1_000) / 1_000,
   }
 }
 

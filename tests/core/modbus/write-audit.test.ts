@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { WriteAudit, WriteAuditRecord } from '../../../core/modbus/write-audit.js'
 import { failure, openField } from './field-harness.js'
 import { actor, outcomes, plant, raw } from './write-plant.js'
 
@@ -52,5 +53,48 @@ test('an audit that fails does not change what happened', async () => {
   )
   const { results } = await p.field.request({ op: 'write', device_id: 'unit1', items: [raw(1, 1)], actor })
   assert.deepEqual(outcomes(results), ['ok'])
+  await p.close()
+})
+
+test('a write is noted before it is on the wire, and ended when its records are kept', async () => {
+  const told: string[] = []
+  const ids: (string | undefined)[] = []
+  let wire = () => 0
+  const audit: WriteAudit = Object.assign(
+    async (record: WriteAuditRecord) => {
+      told.push(`kept ${record.outcome}`)
+      ids.push(record.id)
+    },
+    {
+      begin: async (records: readonly WriteAuditRecord[]) => {
+        told.push(`begun ${records.map(({ after, outcome }) => `${after} ${outcome}`)}, ${wire()} on the wire`)
+        ids.push(...records.map(({ id }) => id))
+        return () => void told.push('ended')
+      },
+    },
+  )
+  const p = await plant({}, {}, { audit })
+  wire = () => p.wire().length
+  await p.write(raw(10, 42), raw(20, 43))
+  assert.deepEqual(told, ['begun 42 unknown,43 unknown, 0 on the wire', 'kept ok', 'kept ok', 'ended'])
+  assert.equal(wire(), 2)
+  assert.deepEqual(ids.slice(2), ids.slice(0, 2))
+  assert.equal(new Set(ids).size, 2)
+  told.length = 0
+  await failure(p.write({ point: 'none', value: 1 }))
+  assert.deepEqual(told, ['kept not_sent'], 'nothing is about to go out')
+  await p.close()
+})
+
+test('a write whose record is not kept stays noted', async () => {
+  let isEnded = false
+  const audit: WriteAudit = Object.assign(() => Promise.reject(new Error('full')), {
+    begin: async () => () => {
+      isEnded = true
+    },
+  })
+  const p = await plant({}, {}, { audit })
+  await p.write(raw(10, 42))
+  assert.equal(isEnded, false)
   await p.close()
 })
