@@ -9,7 +9,7 @@ import { type DeviceProfile, expandProfile } from '../modbus/profile.js'
 import { normalizeTarget, updateTarget } from '../modbus/target-schema.js'
 import { checkWatches, unreadWatches } from '../modbus/watched-points.js'
 import type { Logger } from '../observability/logger.js'
-import { redactRecord } from '../observability/redact.js'
+import { withoutSecrets } from '../observability/redact.js'
 import type { Clock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
 import { OneAtATime } from '../support/one-at-a-time.js'
@@ -335,7 +335,7 @@ export class Plant {
           action: 'device.create',
           device_id,
           outcome: 'ok',
-          after: redactRecord(settable(deviceView(record))),
+          after: withoutSecrets(settable(deviceView(record))),
         })
         return this.#device(record.device_id)
       },

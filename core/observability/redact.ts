@@ -9,9 +9,18 @@ const PRIVATE_KEY = /-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A
 const CREDENTIAL = /\b(Bearer|Basic)\s+[A-Za-z0-9+/_.~=-]{8,}/g
 const OWN_KEY = /\brmq_[0-9a-f]{12}_[A-Za-z0-9_-]{20,}/g
 
-const MAX_DEPTH = 6
-const MAX_ITEMS = 100
-const MAX_TEXT = 10_000
+interface Bounds {
+  readonly depth: number
+  readonly items: number
+  readonly text: number
+}
+
+const OF_LOGS: Bounds = { depth: 6, items: 100, text: 10_000 }
+const NONE: Bounds = {
+  depth: Number.POSITIVE_INFINITY,
+  items: Number.POSITIVE_INFINITY,
+  text: Number.POSITIVE_INFINITY,
+}
 
 export const REDACTED = '[redacted]'
 
@@ -29,8 +38,8 @@ export function hideValues(values: readonly string[]): void {
 }
 
 /** A text without the secrets whose shape, or whose text, can be known. */
-export function redactText(text: string): string {
-  const short = text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}… (${text.length} characters)` : text
+export function redactText(text: string, most = OF_LOGS.text): string {
+  const short = text.length > most ? `${text.slice(0, most)}… (${text.length} characters)` : text
   const known = short
     .replace(URL_PASSWORD, `$1:${REDACTED}@`)
     .replace(CREDENTIAL, `$1 ${REDACTED}`)
@@ -43,29 +52,35 @@ export function redactText(text: string): string {
  * A copy of what is to be logged: secrets replaced by what their keys say, errors in full, everything JSON can carry and
  * bounded in depth and length, so that no record can be as long as what it is about.
  */
-export function redact(value: unknown, depth = 0): unknown {
-  if (typeof value === 'string') return redactText(value)
+export function redact(value: unknown, depth = 0, bounds = OF_LOGS): unknown {
+  if (typeof value === 'string') return redactText(value, bounds.text)
   if (typeof value === 'bigint') return value.toString()
   if (typeof value !== 'object' || value === null) return value
   if (value instanceof Error) return redactError(value, depth)
-  if (depth >= MAX_DEPTH) return '[deeper]'
+  if (depth >= bounds.depth) return '[deeper]'
   if (Array.isArray(value)) {
-    const items = value.slice(0, MAX_ITEMS).map((item) => redact(item, depth + 1))
-    return value.length > MAX_ITEMS ? [...items, `… (${value.length} items)`] : items
+    const items = value.slice(0, bounds.items).map((item) => redact(item, depth + 1, bounds))
+    return value.length > bounds.items ? [...items, `… (${value.length} items)`] : items
   }
   if (ArrayBuffer.isView(value)) return `[${value.byteLength} bytes]`
   if (value instanceof Date) return Number.isNaN(value.getTime()) ? null : value.toISOString()
-  if (value instanceof Map || value instanceof Set) return redact([...value], depth)
-  return redactRecord(value, depth)
+  if (value instanceof Map || value instanceof Set) return redact([...value], depth, bounds)
+  return redactRecord(value, depth, bounds)
 }
 
-export function redactRecord(record: object, depth = 0): Record<string, unknown> {
+export function redactRecord(record: object, depth = 0, bounds = OF_LOGS): Record<string, unknown> {
   const entries = Object.entries(record)
   const copy: Record<string, unknown> = {}
-  for (const [key, value] of entries.slice(0, MAX_ITEMS)) {
-    copy[key] = value !== undefined && value !== null && SECRET_KEY.test(key) ? REDACTED : redact(value, depth + 1)
+  for (const [key, value] of entries.slice(0, bounds.items)) {
+    copy[key] =
+      value !== undefined && value !== null && SECRET_KEY.test(key) ? REDACTED : redact(value, depth + 1, bounds)
   }
   return copy
+}
+
+/** A record without its secrets and else whole: what is audited must not be cut. */
+export function withoutSecrets(record: object): Record<string, unknown> {
+  return redactRecord(record, 0, NONE)
 }
 
 function redactError(error: Error, depth: number): Record<string, unknown> {
@@ -77,6 +92,6 @@ function redactError(error: Error, depth: number): Record<string, unknown> {
   } else if (error.stack !== undefined) {
     shape.stack = redactText(error.stack)
   }
-  if (error.cause !== undefined && depth < MAX_DEPTH) shape.cause = redact(error.cause, depth + 1)
+  if (error.cause !== undefined && depth < OF_LOGS.depth) shape.cause = redact(error.cause, depth + 1)
   return shape
 }
