@@ -1,9 +1,7 @@
 import { RouteMQError } from '../support/errors.js'
-import { fieldBits } from './codec/encode-point.js'
-import type { ResolvedPoint } from './codec/point-codec.js'
 import type { MaskWrite } from './field.js'
 import { describeAddress } from './field-failure.js'
-import { checkPoint } from './raw-write-rules.js'
+import { bitsOf, checkPoint } from './raw-write-rules.js'
 import type { EncodedItem, WriteRules } from './write-item.js'
 
 /**
@@ -58,8 +56,4 @@ export function encodeMaskItem(
     safe: touched.length > 0 && (changed & ~named) === 0 && touched.every(({ point }) => point.retry === 'safe'),
     readable: touched.every(({ point }) => point.access !== 'w'),
   }
-}
-
-function bitsOf(point: ResolvedPoint): number {
-  return point.type === 'bit' ? fieldBits(point) : 0xffff
 }

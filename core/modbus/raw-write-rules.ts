@@ -1,4 +1,5 @@
 import { RouteMQError } from '../support/errors.js'
+import { fieldBits } from './codec/encode-point.js'
 import { decodePoint, encodePoint, type ResolvedPoint } from './codec/point-codec.js'
 import type { RegisterType, RegisterWrite } from './field.js'
 import { describeAddress } from './field-failure.js'
@@ -113,17 +114,26 @@ export function holds(point: ResolvedPoint, address: number): boolean {
   return point.address <= address && address < point.address + point.words
 }
 
+/** Every bit that would be written belongs to a point: of a register with bit fields those must fill it. */
 function refuseUnnamed(item: RegisterWrite, touched: readonly ResolvedPoint[], rules: WriteRules): void {
-  const unnamed = item.values.findIndex((_, i) => !touched.some((point) => holds(point, item.address + i)))
+  const unnamed = item.values.findIndex((_, i) => {
+    const here = touched.filter((point) => holds(point, item.address + i))
+    return here.reduce((bits, point) => bits | bitsOf(point), 0) !== 0xffff
+  })
   if (unnamed === -1) return
   const where = describeAddress(item.register_type as RegisterType, item.address + unnamed)
   throw new RouteMQError(
     'WRITE_DISABLED',
-    `Device ${rules.device_id} takes raw writes of declared points only; ${where} is none`,
+    `Device ${rules.device_id} takes raw writes of declared points only; ${where} is none, or not all of its bits are: write points, or a mask`,
     {
       details: { device_id: rules.device_id, address: item.address + unnamed },
     },
   )
+}
+
+/** The bits of a register that belong to a point. */
+export function bitsOf(point: ResolvedPoint): number {
+  return point.type === 'bit' ? fieldBits(point) : 0xffff
 }
 
 function register(value: unknown, details: Record<string, unknown>): number {

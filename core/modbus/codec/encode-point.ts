@@ -1,5 +1,7 @@
 import { RouteMQError } from '../../support/errors.js'
+import { isWellFormed } from '../plain-text.js'
 import { type Decimal, parseDecimal } from './decimal.js'
+import { isWithinLimits, rawBounds } from './limits.js'
 import { isNoFloat, isNoInteger } from './no-value.js'
 import type { ResolvedPoint } from './resolve-point.js'
 import { scaleInteger, snapToStep, unscaleFloat, unscaleToInteger } from './scaling.js'
@@ -15,16 +17,6 @@ export type EncodedPoint =
   | { readonly mask: { readonly and: number; readonly or: number } }
 
 const MEANINGFUL = 'a value whose raw form does not mean "no value"'
-
-/** Lowest and highest raw value of the integer types. */
-const BOUNDS: Readonly<Record<string, readonly [bigint, bigint]>> = {
-  uint16: [0n, 0xffffn],
-  int16: [-0x8000n, 0x7fffn],
-  uint32: [0n, 0xffffffffn],
-  int32: [-0x80000000n, 0x7fffffffn],
-  uint64: [0n, 0xffffffffffffffffn],
-  int64: [-0x8000000000000000n, 0x7fffffffffffffffn],
-}
 
 /**
  * The registers, coils or mask that carry `value`. A number is rounded to the nearest value the point can hold and
@@ -67,7 +59,7 @@ export function encodePoint(point: ResolvedPoint, value: unknown): EncodedPoint 
 
 /** The raw integer for a value, inside every limit of the point. */
 function integer(point: ResolvedPoint, value: unknown): bigint {
-  const [lowest, highest] = bounds(point)
+  const [lowest, highest] = rawBounds(point)
   if (point.enum !== null) {
     const raw = enumerated(point, value)
     if (raw < lowest || raw > highest) throw outOfRange(point, value)
@@ -102,7 +94,9 @@ function encodeFloat(point: ResolvedPoint, value: unknown): number[] {
 }
 
 function encodeText(point: ResolvedPoint, value: unknown): number[] {
-  if (typeof value !== 'string' || value.includes('\0')) throw invalid(point, value, 'a text without NUL')
+  if (typeof value !== 'string' || value.includes('\0') || !isWellFormed(value)) {
+    throw invalid(point, value, 'a text of whole characters without NUL')
+  }
   const text = Buffer.from(value, 'utf8')
   if (text.length > point.words * 2) {
     throw new RouteMQError('VALUE_OUT_OF_RANGE', `${point.name} holds ${point.words * 2} bytes, got ${text.length}`, {
@@ -153,16 +147,8 @@ function numeric(point: ResolvedPoint, value: unknown): Decimal {
   throw invalid(point, value, isWide ? 'a number or decimal text' : 'a number')
 }
 
-function bounds(point: ResolvedPoint): readonly [bigint, bigint] {
-  if (point.type === 'bit') return [0n, (1n << BigInt(point.width)) - 1n]
-  if (point.type === 'bcd') return [0n, 10n ** BigInt(point.words * 4) - 1n]
-  return BOUNDS[point.type]!
-}
-
 function checkLimits(point: ResolvedPoint, held: number | bigint, value: unknown): void {
-  if ((point.min !== null && held < point.min) || (point.max !== null && held > point.max)) {
-    throw outOfRange(point, value)
-  }
+  if (!isWithinLimits(point, held)) throw outOfRange(point, value)
 }
 
 function registers(point: ResolvedPoint, raw: bigint, bytes: number): number[] {
@@ -198,7 +184,7 @@ function invalid(point: ResolvedPoint, value: unknown, want: string): RouteMQErr
 }
 
 function outOfRange(point: ResolvedPoint, value: unknown): RouteMQError {
-  const ends = point.type === 'float32' || point.type === 'float64' ? undefined : bounds(point)
+  const ends = point.type === 'float32' || point.type === 'float64' ? undefined : rawBounds(point)
   const scaled = ends?.map((raw) => Number(scaleInteger(point, raw))).sort((a, b) => a - b)
   const min = Math.max(point.min ?? -Infinity, scaled?.[0] ?? -Infinity)
   const max = Math.min(point.max ?? Infinity, scaled?.[1] ?? Infinity)

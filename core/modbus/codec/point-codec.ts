@@ -1,4 +1,5 @@
 import type { FieldValue, Quality } from '../field.js'
+import { isWithinLimits } from './limits.js'
 import { isNoFloat, isNoInteger } from './no-value.js'
 import type { ResolvedPoint } from './resolve-point.js'
 import { scaleFloat, scaleInteger } from './scaling.js'
@@ -96,10 +97,8 @@ function named(point: ResolvedPoint, raw: number | bigint): DecodedPoint {
 }
 
 function limited(point: ResolvedPoint, value: number | bigint | string): DecodedPoint {
-  const { min, max } = point
-  if (min === null && max === null) return good(value)
-  const number = typeof value === 'string' ? Number(value) : value
-  const isInside = (min === null || number >= min) && (max === null || number <= max)
+  if (point.min === null && point.max === null) return good(value)
+  const isInside = isWithinLimits(point, typeof value === 'string' ? Number(value) : value)
   return isInside ? good(value) : { value, quality: 'uncertain', reason: 'out_of_range' }
 }
 

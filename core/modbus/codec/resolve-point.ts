@@ -2,6 +2,7 @@ import { RouteMQError } from '../../support/errors.js'
 import { REGISTER_TYPES, type RegisterType } from '../field.js'
 import { type ByteOrder, POINT_FIELDS, POINT_TYPES, type PointDefinition, type PointType } from '../point.js'
 import { parseDecimal } from './decimal.js'
+import { rawBounds } from './limits.js'
 
 /** A point with every default filled in and every rule checked. */
 export interface ResolvedPoint {
@@ -128,14 +129,17 @@ export function resolvePoint(given: PointDefinition): ResolvedPoint {
   if (min !== null && max !== null && min > max) refuse('min', `${min} is more than max ${max}`)
   if (step !== null && !(Number.isFinite(step) && step > 0)) refuse('step', `must be more than 0, got ${show(step)}`)
   const isFloat = type === 'float32' || type === 'float64'
+  const isInteger = !isFloat && type !== 'string' && type !== 'raw'
   if (!Array.isArray(invalid)) refuse('invalid', `must be a list of numbers, got ${show(invalid)}`)
   for (const value of Array.isArray(invalid) ? invalid : []) {
-    if (typeof value === 'string' && !isFloat) {
-      if (!/^-?\d{1,20}$/.test(value)) refuse('invalid', `has decimal digits as text, got ${show(value)}`)
-    } else if (!Number.isFinite(value)) refuse('invalid', `must be a list of numbers, got ${show(value)}`)
-    else if (!isFloat && Number.isInteger(value) && !Number.isSafeInteger(value)) {
+    const isText = typeof value === 'string' && !isFloat
+    if (isText && !/^-?\d{1,20}$/.test(value)) refuse('invalid', `has decimal digits as text, got ${show(value)}`)
+    else if (!isText && !Number.isFinite(value)) refuse('invalid', `must be a list of numbers, got ${show(value)}`)
+    else if (!isText && !isFloat && Number.isInteger(value) && !Number.isSafeInteger(value)) {
       // Not what was written any more: 18446744073709551615 is 2^64 by now.
       refuse('invalid', `takes what is beyond 2^53 as text, in quotes; got ${show(value)}`)
+    } else if (isInteger && problems.length === 0 && !isRaw({ type, width, words }, value)) {
+      refuse('invalid', `has raw values that ${type} can hold, which ${show(value)} is not`)
     }
   }
   const names = definition.enum === undefined ? null : new Map(Object.entries(definition.enum))
@@ -177,6 +181,15 @@ export function resolvePoint(given: PointDefinition): ResolvedPoint {
     enum: names,
     retry,
   })
+}
+
+/** Whether a register can hold it, in its signed or its unsigned form. */
+function isRaw(point: Pick<ResolvedPoint, 'type' | 'width' | 'words'>, value: unknown): boolean {
+  if (typeof value === 'number' && !Number.isInteger(value)) return false
+  const [lowest, highest] = rawBounds(point)
+  const raw = BigInt(value as number | string)
+  // Below zero the unsigned form is as far above the signed ones.
+  return raw >= lowest && raw <= (lowest < 0n ? highest - lowest : highest)
 }
 
 function show(value: unknown): string {

@@ -4,10 +4,14 @@ import type { Logger } from '../../observability/logger.js'
 import type { Clock } from '../../support/clock.js'
 import type { Slave } from './slave.js'
 
-/** Holding registers and coils of each unit; addresses left out are 0. */
-export type StoredRegisters = Readonly<
-  Record<string, Readonly<Record<'holding' | 'coil', Readonly<Record<string, number>>>>>
->
+/** Holding registers and coils of a unit; addresses left out are 0. */
+export interface StoredUnit extends Readonly<Record<'holding' | 'coil', Readonly<Record<string, number>>>> {
+  /** First addresses of the values that moved by themselves until somebody set them. */
+  readonly halted?: readonly number[]
+}
+
+/** Units by their id. */
+export type StoredRegisters = Readonly<Record<string, StoredUnit>>
 
 /** Where a virtual device keeps what was written to it. */
 export interface RegisterStore {

@@ -152,15 +152,20 @@ function unitOf({ moving: movements, ...rest }: z.infer<typeof unit>, folder: st
         Object.entries(byAddress ?? {}).map(([at, one]) => {
           if (!('csv' in one)) return [at, one]
           const { csv, column, everyMs, as } = one
-          return [
-            at,
-            { kind: 'replay', values: csvColumn(readFileSync(resolve(folder, csv), 'utf8'), column), everyMs, as },
-          ]
+          return [at, { kind: 'replay', values: recorded(resolve(folder, csv), column), everyMs, as }]
         }),
       ),
     ]),
   )
   return { ...withoutUndefined(rest), moving: loaded }
+}
+
+function recorded(path: string, column: number | string | undefined): number[] {
+  try {
+    return csvColumn(readFileSync(path, 'utf8'), column)
+  } catch (cause) {
+    throw new RouteMQError('USAGE', `${path} cannot be read: ${(cause as Error).message}`, { cause })
+  }
 }
 
 /** Optional fields are absent, never undefined. */

@@ -105,7 +105,7 @@ export class Slave {
   snapshot(): StoredRegisters {
     const units = [...this.#units].map(([id, unit]) => {
       const of = (type: 'holding' | 'coil') => Object.fromEntries(unit.entries(type))
-      return [String(id), { holding: of('holding'), coil: of('coil') }] as const
+      return [String(id), { holding: of('holding'), coil: of('coil'), halted: [...unit.halted] }] as const
     })
     return Object.fromEntries(units)
   }
@@ -114,7 +114,9 @@ export class Slave {
   restore(stored: StoredRegisters): void {
     for (const [id, unit] of this.#units) {
       const registers = stored[String(id)]
-      if (registers !== undefined) for (const type of ['holding', 'coil'] as const) unit.replace(type, registers[type])
+      if (registers === undefined) continue
+      for (const first of registers.halted ?? []) unit.halt(first)
+      for (const type of ['holding', 'coil'] as const) unit.replace(type, registers[type])
     }
   }
 

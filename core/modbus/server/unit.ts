@@ -42,6 +42,7 @@ export class Unit {
   readonly #tables: Record<RegisterType, Table>
   readonly #moving = { holding: new Map<number, MovingRegister>(), input: new Map<number, MovingRegister>() }
   readonly #elapsed: () => number
+  readonly #halted = new Set<number>()
   #now = 0
 
   constructor(spec: UnitSpec, elapsed: () => number, random: () => number) {
@@ -82,16 +83,27 @@ export class Unit {
     this.#tables[type].set(address, type === 'coil' || type === 'discrete' ? Number(value !== 0) : value & 0xffff)
   }
 
+  /** First addresses of the holding registers that moved by themselves until they were set. */
+  get halted(): ReadonlySet<number> {
+    return this.#halted
+  }
+
+  /** Stops the value that moves in a holding register, where one does. */
+  halt(address: number): void {
+    this.#halt('holding', address)
+  }
+
   #halt(type: 'holding' | 'input', address: number): void {
     const moving = this.#moving[type].get(address)
     if (moving === undefined) return
+    if (type === 'holding') this.#halted.add(moving.first)
     moving.value.at(this.#now).forEach((word, index) => {
       this.#moving[type].delete(moving.first + index)
       this.#tables[type].set(moving.first + index, word)
     })
   }
 
-  /** Puts values in place of a whole table; what moves by itself goes on moving. */
+  /** Puts values in place of a whole table; what still moves by itself goes on moving. */
   replace(type: RegisterType, values: Readonly<Record<string, number>>): void {
     this.#tables[type] = filled(values)
   }

@@ -57,6 +57,18 @@ test('raw_write: points takes declared registers only, deny none', async () => {
   await none.close()
 })
 
+test('raw_write: points writes no bit of a register that no point names', async () => {
+  const low = { name: 'low', address: 10, type: 'bit', bit: 0, width: 8 } as const
+  const some = await plant({ raw_write: 'points', points: [low, { name: 'flag', address: 10, type: 'bit', bit: 9 }] })
+  assert.equal((await failure(some.write(raw(10, 0xffff)))).code, 'WRITE_DISABLED')
+  assert.deepEqual(some.wire(), [])
+  await some.close()
+  const whole = await plant({ raw_write: 'points', points: [low, { ...low, name: 'high', bit: 8 }] })
+  await whole.write(raw(10, 0x1234))
+  assert.deepEqual(whole.wire(), [{ type: 'holding', address: 10, values: [0x1234] }])
+  await whole.close()
+})
+
 test('a register with a shortest interval refuses to be written sooner', async () => {
   const p = await plant({ options: { min_interval_ms: 60_000 } })
   await p.write(raw(10, 1))

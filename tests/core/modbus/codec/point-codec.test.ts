@@ -105,6 +105,23 @@ describe('limits', () => {
     assert.deepEqual(decodePoint(p, [400]), { value: 40, quality: 'uncertain', reason: 'out_of_range' })
   })
 
+  test('a float32 at its limit is inside, as near as it comes to what was written', () => {
+    for (const limits of [{ max: 0.1 }, { max: 0.3 }, { max: 1.1 }, { max: 16.1 }, { min: -0.1 }, { min: 0.7 }]) {
+      const point = resolvePoint({ name: 'p', address: 0, type: 'float32', ...limits })
+      const limit = limits.max ?? limits.min!
+      const { words } = encodePoint(point, limit) as { words: number[] }
+      const read = decodePoint(point, words)
+      assert.deepEqual(read, { value: Math.fround(limit), quality: 'good' })
+      assert.deepEqual(encodePoint(point, read.value), { words }, 'what was read can be written')
+      // The next number that it can hold, away from the other end.
+      const beyond = [...words.slice(0, 1), words[1]! + 1]
+      assert.equal(decodePoint(point, beyond).quality, 'max' in limits || limit < 0 ? 'uncertain' : 'good')
+    }
+    const stepped = resolvePoint({ name: 'p', address: 0, type: 'float32', min: 0, max: 0.3, step: 0.1 })
+    const { words } = encodePoint(stepped, 0.3) as { words: number[] }
+    assert.equal(decodePoint(stepped, words).quality, 'good')
+  })
+
   test('a step counts from min', () => {
     const p = point({ scale: 0.1, min: 5, max: 30, step: 0.5 })
     assert.deepEqual(encodePoint(p, 21.2), { words: [210] })
@@ -122,6 +139,8 @@ describe('limits', () => {
     }
     assert.throws(() => encodePoint(point({ type: 'string', length: 2 }), 42), { code: 'VALUE_INVALID' })
     assert.throws(() => encodePoint(point({ type: 'raw', length: 1 }), 'xyz1'), { code: 'VALUE_INVALID' })
+    // Half of a character would be written as three bytes of something else.
+    assert.throws(() => encodePoint(point({ type: 'string', length: 4 }), 'a\ud800'), { code: 'VALUE_INVALID' })
   })
 
   test('an invalid raw value means no value, in its signed and its unsigned form', () => {
@@ -251,6 +270,12 @@ describe('resolvePoint', () => {
     ['access', { register_type: 'input', access: 'rw' }],
     ['access', { access: 'wr' }],
     ['invalid', { invalid: ['x'] }],
+    ['invalid', { invalid: [-1] }],
+    ['invalid', { invalid: [65_536] }],
+    ['invalid', { type: 'int16', invalid: [-32_769] }],
+    ['invalid', { type: 'uint64', invalid: ['18446744073709551616'] }],
+    ['invalid', { type: 'bit', bit: 0, width: 2, invalid: [4] }],
+    ['invalid', { invalid: [0.5] }],
     ['enum', { enum: {} }],
     ['enum', { enum: { a: 0.5 } }],
     ['enum', { enum: { a: 1, b: 1 } }],

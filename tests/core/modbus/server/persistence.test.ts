@@ -46,6 +46,23 @@ test('what masters and the application wrote is there after a restart, zeros too
   await second.close()
 })
 
+test('a value that moved until a master wrote it stands still after a restart, others go on moving', async () => {
+  const ramp = { kind: 'ramp', from: 100, to: 200, periodMs: 1_000 } as const
+  const moving = { 1: { moving: { holding: { 0: ramp, 8: { ...ramp, as: { type: 'uint32' as const } } } } } }
+  const store = fileStore(join(folder, 'moving.json'))
+  const first = await startVirtualDevice({ units: moving, store })
+  first.set(1, 'holding', 0, 7)
+  await first.close()
+  const second = await startVirtualDevice({ units: moving, store })
+  assert.equal(second.get(1, 'holding', 0), 7)
+  assert.ok(second.get(1, 'holding', 9) >= 100)
+  second.set(1, 'holding', 0, 0)
+  await second.close()
+  const third = await startVirtualDevice({ units: moving, store })
+  assert.equal(third.get(1, 'holding', 0), 0)
+  await third.close()
+})
+
 test('changes are stored while the device runs, many of them at once', async () => {
   const path = join(folder, 'running.json')
   let saves = 0
