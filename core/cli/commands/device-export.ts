@@ -31,7 +31,7 @@ export function registerDeviceExport({ program, action }: Registry): void {
         const path = resolve(context.root, name)
         if (flags.points && flags.targets) throw new RouteMQError('USAGE', 'Want one of --points and --targets.')
         const plant = await plantRecords(context)
-        writeFileSync(path, textOf(plant, path, flags))
+        write(path, textOf(plant, path, flags))
         const withKey = isOfDevices(path, flags) ? devicesWithKey(plant.devices) : []
         const facts = {
           devices: plant.devices.length,
@@ -52,6 +52,14 @@ export function registerDeviceExport({ program, action }: Registry): void {
         return 0
       }),
     )
+}
+
+function write(path: string, text: string): void {
+  try {
+    writeFileSync(path, text)
+  } catch (cause) {
+    throw new RouteMQError('USAGE', `${path} cannot be written: ${(cause as Error).message}`, { cause })
+  }
 }
 
 function textOf(plant: Plant, path: string, { points, targets }: ExportFlags): string {

@@ -33,12 +33,12 @@ export async function writeBackup(file: string, lines: AsyncIterable<BackupLine>
     await rename(unfinished, file)
     await sync(dirname(file))
   } catch (error) {
-    await rm(unfinished, { force: true })
-    throw error
+    await rm(unfinished, { force: true }).catch(() => {}) // Its folder is none, or takes no change.
+    throw wrongPath(file, 'written', error)
   }
 }
 
-/** Reads a file to its end and compares its checksum. @throws BACKUP_INVALID */
+/** Reads a file to its end and compares its checksum. @throws BACKUP_INVALID, USAGE where it cannot be read */
 export async function checkBackup(file: string): Promise<BackupHeader> {
   let header: BackupHeader | undefined
   for await (const text of verified(file)) header ??= headerOf(file, text)
@@ -97,7 +97,7 @@ async function* linesOf(file: string): AsyncGenerator<string> {
     yield* createInterface({ input: text, crlfDelay: Number.POSITIVE_INFINITY })
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    if (code !== undefined && !code.startsWith('Z_')) throw error
+    if (code !== undefined && !code.startsWith('Z_')) throw wrongPath(file, 'read', error)
     throw invalid(file, 'it is not a backup, or it is cut off or damaged')
   } finally {
     source.destroy()
@@ -121,6 +121,25 @@ function parse(file: string, line: string): unknown {
 
 function invalid(file: string, why: string): RouteMQError {
   return new RouteMQError('BACKUP_INVALID', `${file} cannot be restored: ${why}`, { details: { file } })
+}
+
+/** What the system says of a path that somebody named; anything else is left as it is. */
+const OF_THE_PATH = new Set([
+  'ENOENT',
+  'ENOTDIR',
+  'EISDIR',
+  'EACCES',
+  'EPERM',
+  'EROFS',
+  'ENOSPC',
+  'EDQUOT',
+  'ELOOP',
+  'ENAMETOOLONG',
+])
+
+function wrongPath(file: string, what: 'read' | 'written', cause: unknown): unknown {
+  if (!OF_THE_PATH.has(String((cause as NodeJS.ErrnoException).code))) return cause
+  return new RouteMQError('USAGE', `${file} cannot be ${what}: ${(cause as Error).message}`, { cause })
 }
 
 const exists = (file: string) =>

@@ -165,3 +165,30 @@ test('the real binary exits with the code', () => {
   assert.deepEqual([status, stdout], [EXIT.usage, ''])
   assert.match(stderr, /no MQTT topic filter/)
 })
+
+test('a path that cannot be read or written is a wrong command line: it is named, with the reason, and no stack', async (t) => {
+  const root = folder(t, {
+    'app/devices.ts': 'export default { devices: [] }',
+    'sim.yaml':
+      'port: 0\nunits: { 1: { moving: { holding: { 0: { kind: replay, csv: nope.csv, column: value, everyMs: 10 } } } } }\n',
+    'words.yaml':
+      'port: 0\nunits: { 1: { moving: { holding: { 0: { kind: replay, csv: words.csv, column: value, everyMs: 10 } } } } }\n',
+    'words.csv': 'value\nhigh\n',
+  })
+  const env = { DATABASE_URL: `sqlite:///${root}/plant.db` }
+  assert.equal((await command(root, ['migrate'], env)).code, 0)
+  for (const [args, message] of [
+    [['backup', '/nonexist/b'], /USAGE: \/nonexist\/b cannot be written: ENOENT/],
+    [['backup', `${root}/plant.db/b`], /USAGE: \S*plant\.db\/b cannot be written: ENOTDIR/],
+    [['restore', '/nope'], /USAGE: \/nope cannot be read: ENOENT/],
+    [['restore', root], /USAGE: \S+ cannot be read: EISDIR/],
+    [['device:export', '/nope/x.yaml'], /USAGE: \/nope\/x\.yaml cannot be written: ENOENT/],
+    [['device:simulate', `${root}/sim.yaml`], /USAGE: \S*\/nope\.csv cannot be read: ENOENT/],
+    [['device:simulate', `${root}/words.yaml`], /USAGE: \S*\/words\.csv cannot be read: line 2 .*"high"/],
+  ] as const) {
+    const { code, err } = await command(root, args, env)
+    assert.equal(code, EXIT.usage, `${args.join(' ')}: ${err}`)
+    assert.match(err, message)
+    assert.doesNotMatch(err, /INTERNAL|\n {4}at /)
+  }
+})
