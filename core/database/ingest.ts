@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { Sample, SampleSink } from '../poller/sample.js'
 import { sleep, systemClock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
+import { backlogNotice } from './ingest/backlog.js'
 import { BatchInsert } from './ingest/batch-insert.js'
 import { BatchSize } from './ingest/batch-size.js'
 import { Durability } from './ingest/durability.js'
@@ -42,6 +43,8 @@ export class Ingest implements SampleSink {
   #suspendedFor: string | undefined
   /** Why a batch is neither in the database nor in the spool, while one is not. */
   #noPlace: string | undefined
+  /** Why the last insert failed, until one succeeds. */
+  #insertFailure: string | undefined
   #flushing = 0
   readonly #paused = new Set<() => void>()
   #wakeReplay = () => {}
@@ -126,6 +129,12 @@ export class Ingest implements SampleSink {
     if (this.#noPlace !== undefined) return `neither the database nor the disk takes them (${this.#noPlace})`
     if (this.#spool?.isGivingUp !== true) return undefined
     return `the spool is full, and the oldest are given up (${this.#spool.dropped} so far)`
+  }
+
+  /** What people should know of readings that wait for the database; undefined while none wait for long. */
+  get notice(): string | undefined {
+    const { count: batches = 0, bytes = 0, maxBytes = 0 } = this.#spool ?? {}
+    return backlogNotice({ failure: this.#insertFailure, batches, bytes, maxBytes })
   }
 
   /** Takes no more and flushes. Rows that found no place within `timeoutMs` are lost, counted in the log. */
@@ -236,7 +245,7 @@ export class Ingest implements SampleSink {
   async #insertInTime(batch: readonly ReadingWrite[]): Promise<boolean> {
     const { confirmMs, clock } = this.#options
     const startedAt = clock.monotonic()
-    const inserting = this.#inserts.insert(batch).then(
+    const inserting = this.#insert(batch).then(
       () => true,
       (error: unknown) => this.#notInserted(error),
     )
@@ -250,6 +259,7 @@ export class Ingest implements SampleSink {
     if (outcome === undefined) {
       this.#batch.late()
       this.#stalled += 1
+      this.#insertFailure ??= `no answer in ${confirmMs} ms`
       void inserting.then((inserted) => {
         if (inserted) this.#count.inserted += batch.length
         this.#stalled -= 1
@@ -263,6 +273,16 @@ export class Ingest implements SampleSink {
       this.#count.inserted += batch.length
     }
     return outcome
+  }
+
+  async #insert(rows: readonly ReadingWrite[]): Promise<void> {
+    try {
+      await this.#inserts.insert(rows)
+      this.#insertFailure = undefined
+    } catch (error) {
+      this.#insertFailure = error instanceof Error ? error.message : String(error)
+      throw error
+    }
   }
 
   #notInserted(error: unknown): false {
@@ -284,7 +304,7 @@ export class Ingest implements SampleSink {
   /** True where it got on. */
   async #replayOnce(spool: ReadingSpool): Promise<boolean> {
     try {
-      const rows = await spool.replay((batch) => this.#inserts.insert(batch))
+      const rows = await spool.replay((batch) => this.#insert(batch))
       this.#count.replayed += rows ?? 0
       return rows !== undefined
     } catch (error) {

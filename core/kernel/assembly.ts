@@ -195,6 +195,7 @@ export async function assemble(options: AssemblyOptions): Promise<Product> {
                 buses: field.gateways(),
                 pollerEnabled: current.poller.enabled,
                 notStoring: storage.notStoring,
+                readingsNotice: storage.readingsNotice,
                 auditNotice: storage.auditNotice,
                 auditRefusal: storage.auditRefusal,
                 diskReason: storage.diskReason,

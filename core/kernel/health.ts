@@ -15,6 +15,8 @@ export interface HealthFacts {
   readonly pollerEnabled: boolean
   /** Why readings are not stored, while they are not. */
   readonly notStoring: string | undefined
+  /** What people should know about readings that wait for the database. */
+  readonly readingsNotice: string | undefined
   /** What people should know about the audit that waits for the database. */
   readonly auditNotice: string | undefined
   /** Why no device is written, while nothing can be audited. */
@@ -42,6 +44,8 @@ export function healthOf(facts: HealthFacts): HealthReport {
   const notices = facts.buses.flatMap(({ id, notice }) => (notice === null ? [] : [`${id}: ${notice}`]))
   if (notices.length > 0) details.buses = notices.slice(0, 20)
   if (facts.notStoring !== undefined) details.poller = `readings are not stored: ${facts.notStoring}`
+  if (facts.readingsNotice !== undefined) details.readings = facts.readingsNotice
+  const storesAll = facts.notStoring === undefined && facts.readingsNotice === undefined
   const workers = workerState(facts, details)
   if (facts.auditNotice !== undefined) details.audit = `${facts.auditNotice}; once it is full no device is written`
   if (facts.auditRefusal !== undefined) {
@@ -57,7 +61,7 @@ export function healthOf(facts: HealthFacts): HealthReport {
       database,
       mqtt,
       modbus: facts.devices.length === 0 ? 'disabled' : off.length > 0 ? 'warning' : 'ok',
-      poller: facts.pollerEnabled ? (facts.notStoring === undefined ? 'ok' : 'warning') : 'disabled',
+      poller: facts.pollerEnabled ? (storesAll ? 'ok' : 'warning') : 'disabled',
       workers,
     },
     details,

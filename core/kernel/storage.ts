@@ -225,6 +225,11 @@ export class Storage {
     return this.#parts.retention?.diskReason ?? this.ingest?.trouble
   }
 
+  /** What people should know about readings that wait. */
+  get readingsNotice(): string | undefined {
+    return this.ingest?.notice
+  }
+
   /** What people should know about the audit that waits. */
   get auditNotice(): string | undefined {
     return this.#parts.audit?.notice

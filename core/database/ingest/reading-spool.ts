@@ -31,6 +31,10 @@ export class ReadingSpool {
     return this.#spool.bytes
   }
 
+  get maxBytes(): number {
+    return this.#spool.maxBytes
+  }
+
   /** Rows given up at the bound. */
   get dropped(): number {
     return this.#dropped

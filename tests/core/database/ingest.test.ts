@@ -365,6 +365,40 @@ describe('ingest while the database is away', () => {
     await until('all well', () => ingest.trouble === undefined)
   })
 
+  test('while inserts fail it is told with what waits, and not any more when one succeeds', async () => {
+    const store = new Fake()
+    const { insertBatch } = store.readings
+    store.readings.insertBatch = () => Promise.reject(new Error('permission denied for table routemq_readings'))
+    const ingest = await open({ store })
+    assert.equal(ingest.notice, undefined)
+    await ingest.accept([sample('d', 1)])
+    await ingest.flush()
+    assert.match(
+      ingest.notice!,
+      /^the database takes no readings \(permission denied .*\): 1 batches wait on the disk, 0 % of the spool \(\d{3} of/,
+    )
+    store.readings.insertBatch = insertBatch
+    await until('all well', () => ingest.notice === undefined && store.stored.size === 5)
+  })
+
+  test('a database that hangs is told, and a spool that fills while it is away', async () => {
+    const store = new Fake()
+    let release = () => {}
+    store.hang = new Promise((resolve) => {
+      release = resolve
+    })
+    const ingest = await open({ store, maxBytes: 2_000, batchMs: 5, confirmMs: 10 })
+    await ingest.accept([sample('d', 1)])
+    await until('told', () => /no answer in 10 ms/.test(ingest.notice ?? ''))
+    store.hang = undefined
+    release()
+    await until('all well', () => ingest.notice === undefined)
+    store.become('disconnected')
+    await ingest.accept([sample('d', 2)])
+    await ingest.flush()
+    assert.match(ingest.notice!, /or is away: 1 batches wait on the disk, [12]\d % of the spool/)
+  })
+
   test('rows that pile up go in larger batches, each once and in their order', async () => {
     const store = new Fake()
     let release = () => {}

@@ -11,6 +11,7 @@ const well: HealthFacts = {
   buses: [{ id: '/dev/ttyUSB0', notice: null }],
   pollerEnabled: true,
   notStoring: undefined,
+  readingsNotice: undefined,
   auditNotice: undefined,
   auditRefusal: undefined,
   diskReason: undefined,
@@ -30,6 +31,12 @@ test('what people should know about a bus is said, and takes nothing out of serv
   })
   assert.deepEqual([status, services.modbus], ['ok', 'ok'])
   assert.deepEqual(details.buses, ['/dev/ttyUSB1: LINE_ECHO: the line gives back what is sent to it'])
+})
+
+test('that the database takes no reading is a warning, in words, while they wait on the disk', () => {
+  const { status, services, details } = healthOf({ ...well, readingsNotice: 'the database takes no readings' })
+  assert.deepEqual([status, services.poller], ['ok', 'warning'])
+  assert.equal(details.readings, 'the database takes no readings')
 })
 
 test('an audit spool that fills is told before it is full, and takes nothing out of service yet', () => {
