@@ -129,7 +129,8 @@ export function resolvePoint(given: PointDefinition): ResolvedPoint {
   if (min !== null && max !== null && min > max) refuse('min', `${min} is more than max ${max}`)
   if (step !== null && !(Number.isFinite(step) && step > 0)) refuse('step', `must be more than 0, got ${show(step)}`)
   const isFloat = type === 'float32' || type === 'float64'
-  const isInteger = !isFloat && type !== 'string' && type !== 'raw'
+  // What is no BCD is bad already, as devices mean it by 0xffff.
+  const isInteger = !isFloat && !['string', 'raw', 'bcd'].includes(type)
   if (!Array.isArray(invalid)) refuse('invalid', `must be a list of numbers, got ${show(invalid)}`)
   for (const value of Array.isArray(invalid) ? invalid : []) {
     const isText = typeof value === 'string' && !isFloat
