@@ -88,6 +88,7 @@ export class PollGroup {
       return known.get(ruleKey(target)) ?? { output: output(), readers: [] }
     })
     this.#targets = targets
+    this.#reads = []
     this.#version = Number.NaN
   }
 
@@ -181,7 +182,7 @@ export class PollGroup {
     }
   }
 
-  /** Plans again where targets, the device or what was learned about it changed. */
+  /** Plans again where targets, the device or what is known about it changed; reads that stay go on as they fare. */
   #replan(): void {
     const { deviceId, field, intervalMs } = this.#options
     const version = field.planVersion(deviceId)
@@ -189,18 +190,20 @@ export class PollGroup {
     this.#version = version
     this.#unplanned = new Map()
     const targets = this.targets
+    const known = new Map(this.#reads.map((read) => [keyOf(read.block), read]))
+    const readOf = (block: PlannedBlock) => ({ ...(known.get(keyOf(block)) ?? fresh), block })
     for (const item of this.#items) {
       const points = field.points(deviceId, item.output.target)
       item.readers = points.map((point) => new PointReader(point))
       item.output.pointsAre(points)
     }
     try {
-      this.#reads = field.plan(deviceId, targets, intervalMs).map(fresh)
+      this.#reads = field.plan(deviceId, targets, intervalMs).map(readOf)
     } catch {
       // One target that cannot be planned must not cost the others their values: each alone.
       this.#reads = targets.flatMap((target, index) => {
         try {
-          return field.plan(deviceId, [target], intervalMs).map((block) => fresh({ ...block, wanted: [index] }))
+          return field.plan(deviceId, [target], intervalMs).map((block) => readOf({ ...block, wanted: [index] }))
         } catch (error) {
           if (!(error instanceof RouteMQError)) throw error
           this.#unplanned.set(index, error)
@@ -211,8 +214,10 @@ export class PollGroup {
   }
 }
 
-function fresh(block: PlannedBlock): Read {
-  return { block, refusals: 0, resumeAt: 0, refusal: undefined }
+const fresh = { refusals: 0, resumeAt: 0, refusal: undefined }
+
+function keyOf({ register_type, address, count }: PlannedBlock): string {
+  return `${register_type}:${address}+${count}`
 }
 
 function ruleKey(target: TargetRecord): string {

@@ -29,8 +29,9 @@ function groupOver(
   poll: (read: PollRead) => Promise<BlockReading>,
   plan: PollPort['plan'],
   intervalMs = 100,
+  planVersion = () => 0,
 ): PollGroup {
-  const field = { poll, plan, planVersion: () => 0, points: () => [] } as unknown as PollPort
+  const field = { poll, plan, planVersion, points: () => [] } as unknown as PollPort
   return new PollGroup({ deviceId: 'unit1', intervalMs, topicPrefix: 'data', field, now: () => 0 })
 }
 
@@ -126,7 +127,7 @@ test('a torn target is good only in a slot in which all its parts came', async (
 })
 
 /** The slots in which a read that is always refused is asked, and what brings it back. */
-function refusedGroup(intervalMs: number) {
+function refusedGroup(intervalMs: number, planVersion?: () => number) {
   const refusal = new RouteMQError('MODBUS_ILLEGAL_ADDRESS', 'no', { details: { exception: 2 } })
   let slot = 0
   const asked: number[] = []
@@ -137,6 +138,7 @@ function refusedGroup(intervalMs: number) {
     },
     (_, wanted) => wanted.map((block, index) => ({ ...block, wanted: [index] })),
     intervalMs,
+    planVersion,
   )
   group.update([target(1, 10)])
   return {
@@ -159,6 +161,17 @@ test('a read that is refused is asked ever more rarely, but about each minute at
   const seldom = refusedGroup(900_000)
   await seldom.run(50)
   assert.equal(seldom.asked.length, 50, 'a quarter of an hour is pause enough')
+})
+
+test('a read that is refused stays rare when plans are made anew, and begins anew with other targets', async () => {
+  let version = 0
+  const { group, asked, run } = refusedGroup(1_000, () => version++)
+  await run(100)
+  assert.ok(asked.length < 12, `${asked.length} times`)
+  group.update([target(1, 10), target(2, 20)])
+  const before = asked.length
+  await run(1)
+  assert.equal(asked.length - before, 2)
 })
 
 test('a read that was refused is asked in each slot again once its device is back', async () => {
