@@ -1,4 +1,4 @@
-import { Router } from 'routemq'
+import { Router, topicPrefix } from 'routemq'
 
 const router = new Router()
 
@@ -7,7 +7,7 @@ const known = new Map<string, string>()
 // A plain route: every installation hears every device come and go, also what was retained before it started. The poller
 // renews what it says; only a change is worth a line.
 router.on(
-  'modbus/data/{device_id}/availability',
+  `${topicPrefix()}/{device_id}/availability`,
   (ctx) => {
     const { device_id } = ctx.params
     if (known.get(device_id) === ctx.payload) return

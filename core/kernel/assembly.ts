@@ -271,6 +271,7 @@ export async function assemble(options: AssemblyOptions): Promise<Product> {
       example: [...file.devices, ...plant.records].find(({ device_id }) =>
         plant.records.some((known) => known.device_id === device_id && known.is_active),
       )?.device_id,
+      topicPrefix: config.modbus.topicPrefix,
       targets: (await plant.targets.list({ activeOnly: true })).length,
       virtualDevice: virtual === undefined ? undefined : `${virtual.host}:${virtual.port}`,
       http: sidecar?.url,

@@ -3,6 +3,7 @@ import { withoutSourceMaps } from '../config/typescript-loader.js'
 import type { AuditInput } from '../database/repositories/log-repositories.js'
 import type { Logger } from '../observability/logger.js'
 import type { Tracing } from '../observability/tracing.js'
+import { useTopicPrefix } from '../router/topic-prefix.js'
 import type { Clock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
 import type { Supervisor } from '../workers/supervisor.js'
@@ -123,6 +124,7 @@ export class Gateway {
   async #start(): Promise<void> {
     const { app, config, warnings, logger, onLine, tracing, clock, onFatal } = this.#options
     this.#refuseSecond()
+    useTopicPrefix(config.modbus.topicPrefix)
     // Mistakes in the application end the start before anything listens or connects.
     const [dispatcher, file] = await Promise.all([loadDispatcher(app, {}), loadPlant(app)])
     const crew = new Crew({ app, config: () => this.#config, dispatcher, logger, onLine, tracing, clock, onFatal })

@@ -13,6 +13,8 @@ export interface ReportFacts {
   /** The device that the commands to try are about. */
   readonly example: string | undefined
   readonly targets: number
+  /** What the topics of polled values begin with. */
+  readonly topicPrefix: string
   readonly virtualDevice: string | undefined
   readonly http: string | undefined
   readonly moved: readonly { readonly what: string; readonly from: number; readonly to: number }[]
@@ -72,11 +74,11 @@ function subscriptionLines(workers: readonly WorkerReport[]): string[] {
   return lines
 }
 
-function tryLines({ command, example: device, http }: ReportFacts): string[] {
+function tryLines({ command, example: device, http, topicPrefix }: ReportFacts): string[] {
   if (device === undefined) return [`  Try next`, `    ${command} route:list`]
   return [
     '  Try next, in another terminal:',
-    `    ${command} sub 'modbus/data/${device}/#' -C 3`,
+    `    ${command} sub '${topicPrefix}/${device}/#' -C 3`,
     `    ${command} pub devices/${device}/write '{"address": 10, "value": 42, "request_id": "a1"}' --wait`,
     http === undefined
       ? `    ${command} device:list`

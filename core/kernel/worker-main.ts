@@ -5,6 +5,7 @@ import { createLogger, isCollected } from '../observability/create-logger.js'
 import { loadTracing } from '../observability/load-tracing.js'
 import { hideValues } from '../observability/redact.js'
 import type { Tracing } from '../observability/tracing.js'
+import { useTopicPrefix } from '../router/topic-prefix.js'
 import { systemClock } from '../support/clock.js'
 import { RouteMQError, toErrorShape } from '../support/errors.js'
 import { growHeapSlowly } from '../support/heap-growth.js'
@@ -95,6 +96,7 @@ async function start(assignment: WorkerAssignment): Promise<void> {
     const traced = () => ({ instance: config.app.instance, name: workerName(role), version: productVersion() })
     tracing = await loadTracing(config.trace, traced, logger)
     const services = tracedServices(remoteServices(caller.call, { durableStore: assignment.durableStore }), tracing)
+    useTopicPrefix(config.modbus.topicPrefix)
     await prepareTypeScript(config.app.root)
     const app = await loadApp(config.app.root)
     worker = await RouteWorker.forApplication({

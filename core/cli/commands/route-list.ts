@@ -12,7 +12,7 @@ export function registerRouteList({ program, action }: Registry): void {
     .action(() =>
       action(async ({ root, env, out }, json) => {
         const { config } = loadConfig({ root, env, keepInstance: false })
-        const { routes } = await loadRoutes(root)
+        const { routes } = await loadRoutes({ root, env })
         const rows = routeViews(routes, {
           groupName: config.mqtt.groupName,
           slots: config.workers.slots,

@@ -13,9 +13,9 @@ export function registerRouteMatch({ program, action }: Registry): void {
     .argument('<topic>', 'a topic, without wildcards')
     .option('--payload <json>', 'also check this payload against the schema of each route that matches')
     .action((topic: string, { payload }: { payload?: string }) =>
-      action(async ({ root, out }, json) => {
+      action(async ({ root, env, out }, json) => {
         const body = payload === undefined ? undefined : { value: parse(payload) }
-        const dispatcher = await loadRoutes(root)
+        const dispatcher = await loadRoutes({ root, env })
         const matches = dispatcher.match(topic)
         const rows = await Promise.all(
           dispatcher.explain(topic).map(async ({ route, matches: runs, reason }) => {

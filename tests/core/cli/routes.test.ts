@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { makeProject } from '../../e2e/support/project.js'
 import { command } from './support.js'
 
 /** The default application lies in the checkout itself. */
@@ -66,4 +67,19 @@ test('route:match on an empty level says which parameter needs a value', async (
     found.map(({ runs, reason }) => [runs, reason]),
     [[false, 'level 2 is empty, {device_id} needs a value']],
   )
+})
+
+test('the default application hears availability where the settings publish it', async (t) => {
+  for (const [file, text] of [
+    ['.env', 'MQTT_TOPIC_PREFIX=site-7/values\n'],
+    ['routemq.config.yaml', 'mqtt:\n  topic_prefix: site-7/values\n'],
+  ] as const) {
+    const project = makeProject({ [file]: text })
+    t.after(() => project.remove())
+    const { out, err } = await command(project.root, ['route:list', '--json'])
+    const found = (JSON.parse(out || '[]') as { name: string; subscription: string }[]).find(
+      ({ name }) => name === 'availability',
+    )
+    assert.equal(found?.subscription, 'site-7/values/+/availability', `${file}: ${err}`)
+  }
 })
