@@ -74,7 +74,7 @@ function randomPoint(name: string, { below, pick, maybe }: ReturnType<typeof see
         scale,
         ...maybe({ offset: -0.5 }),
         ...maybe(limits),
-        ...maybe({ invalid: [65_535, -1] }),
+        ...maybe({ invalid: [65_535, 7] }),
       }
     }
   }
