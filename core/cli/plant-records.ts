@@ -7,13 +7,6 @@ import { RunningProduct } from './running-product.js'
 export interface PlantRecords {
   readonly devices: readonly DeviceRecord[]
   readonly targets: readonly TargetRecord[]
-  /** Measured round trips by bus, milliseconds, where the product runs. */
-  readonly roundTrips: ReadonlyMap<string, number>
-}
-
-interface BusRow {
-  readonly id: string
-  readonly round_trip_ms: number | null
 }
 
 /**
@@ -23,24 +16,20 @@ interface BusRow {
 export async function plantRecords(context: CliContext): Promise<PlantRecords> {
   const product = RunningProduct.find(context.root, context.signal)
   if (product !== undefined) {
-    const [devices, targets, buses] = await Promise.all([
+    const [devices, targets] = await Promise.all([
       product.call<readonly DeviceRecord[]>('GET', '/api/admin/devices'),
       product.call<readonly TargetRecord[]>('GET', '/api/admin/polling'),
-      product.call<readonly BusRow[]>('GET', '/api/admin/buses'),
     ])
-    const measured = buses.flatMap(({ id, round_trip_ms }) =>
-      round_trip_ms === null ? [] : [[id, round_trip_ms] as const],
-    )
-    return { devices, targets, roundTrips: new Map(measured) }
+    return { devices, targets }
   }
   const store = await migratedStore(context)
   if (store === undefined) {
     const { devices, targets } = await plantOfFile(context.root)
-    return { devices: devices.map(deviceView), targets, roundTrips: new Map() }
+    return { devices: devices.map(deviceView), targets }
   }
   try {
     const [devices, targets] = await Promise.all([store.devices.list(), store.targets.list()])
-    return { devices: devices.map(deviceView), targets, roundTrips: new Map() }
+    return { devices: devices.map(deviceView), targets }
   } finally {
     await store.close()
   }

@@ -271,6 +271,28 @@ export const busViewSchema = z
   .looseObject({ id: z.string(), connected: z.boolean(), devices: z.array(z.string()) })
   .meta({ id: 'Bus' })
 
+export const devicePlanSchema = z
+  .object({
+    device_id: z.string(),
+    bus: z.string(),
+    targets: z.number().int(),
+    reads: z.array(
+      z.object({
+        interval_ms: z.number().int(),
+        register_type: registerType,
+        address: z.number().int(),
+        count: z.number().int(),
+        targets: z.array(z.number().int()).describe('Targets it brings'),
+        unwanted: z.number().int().describe('Addresses that nobody asked for'),
+        wire_ms: z.number(),
+      }),
+    ),
+    bus_load_percent: z.number().describe('Of all devices of the bus'),
+    warning: z.string().nullable(),
+    measured_round_trip_ms: z.number().nullable(),
+  })
+  .meta({ id: 'DevicePlan' })
+
 export const deadLetterSchema = z
   .looseObject({
     id: z.string(),

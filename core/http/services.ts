@@ -2,6 +2,7 @@ import type { Config } from '../config/config.js'
 import type { AppDatabase } from '../database/app-tables.js'
 import type { DeviceInput, DeviceRecord, TargetInput, TargetRecord } from '../modbus/device-record.js'
 import type { Actor, FieldPort, FieldValue, Quality, RegisterType } from '../modbus/field.js'
+import type { DevicePlan } from '../poller/device-plan.js'
 
 /**
  * What the sidecar needs of the product. It knows nothing else: the kernel implements this, tests do too. A part that
@@ -26,6 +27,8 @@ export interface SidecarServices {
   readonly workers?: WorkerService
   readonly dead?: DeadLetterService
   readonly buses?: () => readonly BusView[]
+  /** How a device is polled just now. Throws DEVICE_UNKNOWN. */
+  readonly devicePlan?: (deviceId: string) => DevicePlanView
   readonly readings?: ReadingService
   readonly events?: (query: EventQuery) => Promise<Page<EventView>>
   readonly audit?: (query: AuditQuery) => Promise<Page<AuditView>>
@@ -203,6 +206,9 @@ export interface BusView {
   readonly devices: readonly string[]
   readonly [fact: string]: unknown
 }
+
+/** Milliseconds of a round trip on its bus; null before the first answer. */
+export type DevicePlanView = DevicePlan & { readonly measured_round_trip_ms: number | null }
 
 export interface DeadLetterView {
   readonly id: string

@@ -64,6 +64,11 @@ export function sidecarServices(parts: SidecarParts): SidecarServices {
     },
     routes: () => routeViews(routes, parts.plan()),
     buses: () => field.gateways().map((bus) => ({ ...bus, id: bus.id })),
+    devicePlan: (deviceId) => {
+      const plan = poller.plan(deviceId)
+      const bus = field.gateways().find(({ id }) => id === plan.bus)
+      return { ...plan, measured_round_trip_ms: bus?.round_trip_ms ?? null }
+    },
     ...(supervisor === undefined ? {} : { workers: workerService(supervisor, config.app.shutdownMs) }),
     live: parts.live,
     ...parts.kept,

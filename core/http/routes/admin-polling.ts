@@ -3,8 +3,16 @@ import type { TargetInput } from '../../modbus/device-record.js'
 import { deviceIdSchema } from '../../modbus/device-schema.js'
 import { targetInputSchema, targetUpdateSchema } from '../../modbus/target-schema.js'
 import type { SidecarApp } from '../app.js'
-import { answers, noContent, okMessage, queryBoolean, queryInteger, targetSchema } from '../schemas.js'
-import type { RouteContext } from './context.js'
+import {
+  answers,
+  devicePlanSchema,
+  noContent,
+  okMessage,
+  queryBoolean,
+  queryInteger,
+  targetSchema,
+} from '../schemas.js'
+import { present, type RouteContext } from './context.js'
 
 const params = z.object({ target_id: queryInteger(1, 2 ** 53 - 1) })
 const force = z.object({
@@ -39,6 +47,20 @@ export function adminPollingRoutes(app: SidecarApp, { services }: RouteContext):
       },
     },
     async (request) => targets.list({ activeOnly: true, deviceId: request.params.device_id }),
+  )
+
+  app.get(
+    '/api/admin/polling/device/:device_id/plan',
+    {
+      schema: {
+        tags,
+        summary: 'The requests that poll a device, and the load of its bus',
+        description: 'Of the planner that runs: with measured round trips, and with what the device refused.',
+        params: z.object({ device_id: deviceIdSchema }),
+        response: answers({ 200: devicePlanSchema }, [404]),
+      },
+    },
+    async (request) => present(services.devicePlan, 'poller')(request.params.device_id),
   )
 
   app.get(

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { EXIT } from '../../../core/cli/exit-codes.js'
@@ -62,6 +65,34 @@ test('device:plan tells each request, what it brings, and the load of the bus; n
   assert.match(text.out, /^1000 ms +holding 0-10 +11 +8 +1, 2 +5\.\d\d ms$/m)
   assert.match(text.out, /% of its time/)
   assert.match((await command(root, ['device:plan', 'nobody'])).err, /DEVICE_UNKNOWN/)
+})
+
+test('device:plan of a product that runs is that of its own planner', async (t) => {
+  const calls: string[] = []
+  const read = { interval_ms: 1_000, register_type: 'holding', address: 0, count: 78, targets: [1, 2], unwanted: 0 }
+  const plan = {
+    device_id: 'boiler 1',
+    bus: 'tcp:plant:502',
+    targets: 2,
+    reads: [{ ...read, wire_ms: 104.5 }],
+    bus_load_percent: 81.5,
+    warning: 'Polling takes 82 % of the time of bus tcp:plant:502',
+    measured_round_trip_ms: 101.2,
+  }
+  const sidecar = createServer((request, response) => {
+    calls.push(`${request.method} ${request.url}`)
+    response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(plan))
+  }).listen(0, '127.0.0.1')
+  await once(sidecar, 'listening')
+  t.after(() => sidecar.close().closeAllConnections())
+  const url = `http://127.0.0.1:${(sidecar.address() as AddressInfo).port}`
+  const run = { pid: process.pid, version: '1', mode: 'demo', broker: { url: 'mqtt://x' }, http: { url, token: 'tok' } }
+  const root = folder(t, { '.routemq/run.json': JSON.stringify(run) })
+  assert.deepEqual(JSON.parse((await command(root, ['device:plan', 'boiler 1', '--json'])).out), plan)
+  const { out } = await command(root, ['device:plan', 'boiler 1'])
+  assert.match(out, /^1000 ms +holding 0-77 +78 +0 +1, 2 +104\.50 ms$/m)
+  assert.match(out, /takes 81\.5 % of its time; requests take 101\.2 ms just now\.\nPolling takes 82 %/)
+  assert.deepEqual(new Set(calls), new Set(['GET /api/admin/polling/device/boiler%201/plan']))
 })
 
 test('device:identify shows functions 17 and 43/14', async (t) => {

@@ -10,6 +10,14 @@ import type {
 import { RouteMQError } from '../../../core/support/errors.js'
 import { keyStore, type Plant, type PlantOptions, plant } from './fake-services.js'
 
+/** What spreadsheets and doubles do not take as it is. */
+const SPECIAL: Readonly<Record<number, number | string>> = {
+  1: -5,
+  2: '9007199254740993',
+  3: '-9007199254740993',
+  4: '-1+cmd',
+}
+
 export interface FullPlant extends Plant {
   readonly queries: (ReadingQuery | BucketQuery)[]
 }
@@ -20,7 +28,7 @@ export function fullPlant(overrides: PlantOptions = {}): FullPlant {
   const rows: ReadingView[] = Array.from({ length: 2_500 }, (_, index) => ({
     device_id: index === 0 ? '=cmd' : 'meter-1',
     point: 'level',
-    value: index === 1 ? -5 : index === 2 ? '9007199254740993' : index,
+    value: SPECIAL[index] ?? index,
     quality: 'good',
     timestamp: new Date(1_700_000_000_000 - index).toISOString(),
   }))
@@ -53,6 +61,20 @@ export function fullPlant(overrides: PlantOptions = {}): FullPlant {
     keys: keyStore(),
     routes: () => [{ name: null, topic: 'devices/{id}', filter: 'devices/+', qos: 1, shared: true }],
     buses: () => [{ id: '127.0.0.1:5020', connected: true, devices: ['meter-1'] }],
+    devicePlan: (device_id) => {
+      if (device_id !== 'meter-1') throw new RouteMQError('DEVICE_UNKNOWN', `There is no active device ${device_id}.`)
+      const read = {
+        interval_ms: 1_000,
+        register_type: 'holding',
+        address: 0,
+        count: 12,
+        targets: [1, 2],
+        unwanted: 8,
+      } as const
+      const reads = [{ ...read, wire_ms: 5.1 }]
+      const bus = '127.0.0.1:5020'
+      return { device_id, bus, targets: 2, reads, bus_load_percent: 0.5, warning: null, measured_round_trip_ms: null }
+    },
     workers: {
       list: () => workers,
       restart: async (name) => {

@@ -33,6 +33,7 @@ DELETE /api/admin/points/{device_id}/{point}
 GET /api/admin/polling
 GET /api/admin/polling/active
 GET /api/admin/polling/device/{device_id}
+GET /api/admin/polling/device/{device_id}/plan
 GET /api/admin/polling/{target_id}
 POST /api/admin/polling
 PUT /api/admin/polling/{target_id}
