@@ -1,7 +1,8 @@
 import { boundOf } from '../database/readings/query.js'
 import type { ReadingRecord } from '../database/readings/reading.js'
-import type { AuditRecord, EventRecord, LogFilter } from '../database/repositories/log-repositories.js'
+import type { AuditRecord, EventRecord, LogFilter, LogPosition } from '../database/repositories/log-repositories.js'
 import type { Store } from '../database/store.js'
+import { isoToMicros } from '../database/values.js'
 import type { Page, ReadingQuery, SidecarServices } from '../http/services.js'
 import { RouteMQError } from '../support/errors.js'
 
@@ -48,10 +49,7 @@ interface LogQuery {
 }
 
 function logFilter({ device_id, kind, from, to, limit, cursor }: LogQuery): LogFilter {
-  const before = cursor === undefined ? undefined : Number(cursor)
-  if (before !== undefined && !Number.isSafeInteger(before)) {
-    throw new RouteMQError('REQUEST_INVALID', 'cursor is not one that a page gave', { details: { field: 'cursor' } })
-  }
+  const before = cursor === undefined ? undefined : positionOf(cursor)
   return {
     limit,
     ...(device_id === undefined ? {} : { device_id }),
@@ -62,10 +60,24 @@ function logFilter({ device_id, kind, from, to, limit, cursor }: LogQuery): LogF
   }
 }
 
-/** A full page may have a following one; its cursor is the id of the last entry. */
-function pageOf<R extends { readonly id: number }, V>(rows: readonly R[], limit: number, view: (row: R) => V): Page<V> {
+interface LogRecord {
+  readonly id: number
+  readonly time: string
+}
+
+/** A full page may have a following one; its cursor is the time and the id of the last entry. */
+function pageOf<R extends LogRecord, V>(rows: readonly R[], limit: number, view: (row: R) => V): Page<V> {
   const last = rows.at(-1)
-  return { items: rows.map(view), next: last !== undefined && rows.length === limit ? String(last.id) : null }
+  const isFull = last !== undefined && rows.length === limit
+  return { items: rows.map(view), next: isFull ? `${isoToMicros(last.time)}-${last.id}` : null }
+}
+
+/** Cursors of earlier versions are an id alone. */
+function positionOf(cursor: string): LogPosition | number {
+  const [, first, second] = /^(\d{1,16})(?:-(\d{1,16}))?$/.exec(cursor) ?? []
+  const [time, id] = [Number(first), Number(second ?? 0)]
+  if (Number.isSafeInteger(time) && Number.isSafeInteger(id)) return second === undefined ? time : { timeUs: time, id }
+  throw new RouteMQError('REQUEST_INVALID', 'cursor is not one that a page gave', { details: { field: 'cursor' } })
 }
 
 function eventView({ time, ...event }: EventRecord) {

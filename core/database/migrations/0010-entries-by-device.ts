@@ -11,8 +11,7 @@ function byDevice(name: string, table: string): Migration {
     name,
     creates: [],
     async up(db: Kysely<unknown>) {
-      // Pages are in the order of ids; the time is looked at in the index.
-      await db.schema.createIndex(index).on(table).columns(['device_id', 'id', 'time_us']).execute()
+      await db.schema.createIndex(index).on(table).columns(['device_id', 'time_us', 'id']).execute()
     },
     async down(db: Kysely<unknown>, types) {
       const dropped = db.schema.dropIndex(index)

@@ -1,4 +1,6 @@
+import { type Selectable, type SqlBool, sql } from 'kysely'
 import type { Actor } from '../../modbus/field.js'
+import type { FrameworkTables } from '../tables.js'
 import { microsToIso, millisToMicros, parseJson } from '../values.js'
 import type { RepositoryContext } from './context.js'
 import { insertNew } from './insert-once.js'
@@ -31,11 +33,18 @@ export interface EventRecord {
   readonly details: Readonly<Record<string, unknown>>
 }
 
+/** Place of an entry in the order of time. */
+export interface LogPosition {
+  /** Microseconds since the epoch. */
+  readonly timeUs: number
+  readonly id: number
+}
+
 export interface LogFilter {
   readonly device_id?: string
   readonly kind?: string
-  /** Only entries with a smaller id: the `id` of the last one of the page before. */
-  readonly before?: number
+  /** Only what comes behind this entry: the last one of the page before, or its `id` alone. */
+  readonly before?: LogPosition | number
   /** Microseconds since the epoch. */
   readonly fromUs?: number
   readonly toUs?: number
@@ -69,19 +78,10 @@ export class EventRepository {
     await insertNew(dialect, db.insertInto('routemq_events').values(rows))
   }
 
-  /** Newest first. */
+  /** Newest first, by the time at which it happened: what waited in a spool has its place among the others. */
   async list(filter: LogFilter = {}): Promise<EventRecord[]> {
-    let query = this.#context.reads
-      .selectFrom('routemq_events')
-      .selectAll()
-      .orderBy('id', 'desc')
-      .limit(limitOf(filter))
-    if (filter.device_id !== undefined) query = query.where('device_id', '=', filter.device_id)
-    if (filter.kind !== undefined) query = query.where('kind', '=', filter.kind)
-    if (filter.before !== undefined) query = query.where('id', '<', filter.before)
-    if (filter.fromUs !== undefined) query = query.where('time_us', '>=', filter.fromUs)
-    if (filter.toUs !== undefined) query = query.where('time_us', '<', filter.toUs)
-    return (await query.execute()).map(({ time_us, details, entry_id: _, ...row }) => ({
+    const rows = await newest(this.#context, 'routemq_events', 'kind', filter)
+    return rows.map(({ time_us, details, entry_id: _, ...row }) => ({
       ...row,
       time: microsToIso(time_us),
       details: parseJson(details, {}),
@@ -151,15 +151,10 @@ export class AuditRepository {
     await insertNew(dialect, db.insertInto('routemq_audit').values(rows))
   }
 
-  /** Newest first; `kind` filters the action. */
+  /** Newest first, by the time at which it happened; `kind` filters the action. */
   async list(filter: LogFilter = {}): Promise<AuditRecord[]> {
-    let query = this.#context.reads.selectFrom('routemq_audit').selectAll().orderBy('id', 'desc').limit(limitOf(filter))
-    if (filter.device_id !== undefined) query = query.where('device_id', '=', filter.device_id)
-    if (filter.kind !== undefined) query = query.where('action', '=', filter.kind)
-    if (filter.before !== undefined) query = query.where('id', '<', filter.before)
-    if (filter.fromUs !== undefined) query = query.where('time_us', '>=', filter.fromUs)
-    if (filter.toUs !== undefined) query = query.where('time_us', '<', filter.toUs)
-    return (await query.execute()).map((row) => ({
+    const rows = await newest(this.#context, 'routemq_audit', 'action', filter)
+    return rows.map((row) => ({
       id: row.id,
       time: microsToIso(row.time_us),
       actor: { kind: row.actor_kind as Actor['kind'], name: row.actor_name },
@@ -174,4 +169,37 @@ export class AuditRepository {
       details: parseJson(row.details, {}),
     }))
   }
+}
+
+type LogTable = 'routemq_events' | 'routemq_audit'
+type LogRow<T extends LogTable> = Selectable<FrameworkTables[T]>
+
+async function newest<T extends LogTable>(
+  context: RepositoryContext,
+  table: T,
+  kind: 'kind' | 'action',
+  filter: LogFilter,
+): Promise<LogRow<T>[]> {
+  const conditions = [sql<SqlBool>`1 = 1`]
+  if (filter.device_id !== undefined) conditions.push(sql`device_id = ${filter.device_id}`)
+  if (filter.kind !== undefined) conditions.push(sql`${sql.ref(kind)} = ${filter.kind}`)
+  if (filter.before !== undefined) conditions.push(await behind(context, table, filter.before))
+  if (filter.fromUs !== undefined) conditions.push(sql`time_us >= ${filter.fromUs}`)
+  if (filter.toUs !== undefined) conditions.push(sql`time_us < ${filter.toUs}`)
+  const { rows } = await sql<LogRow<T>>`select * from ${sql.table(table)} where ${sql.join(conditions, sql` and `)}
+    order by time_us desc, id desc limit ${sql.lit(limitOf(filter))}`.execute(context.reads)
+  return rows
+}
+
+async function behind({ reads }: RepositoryContext, table: LogTable, before: LogPosition | number) {
+  let position = before
+  if (typeof position === 'number') {
+    const { rows } = await sql<LogPosition>`
+      select time_us as ${sql.ref('timeUs')}, id from ${sql.table(table)} where id = ${position}`.execute(reads)
+    position = rows[0] ?? position
+  }
+  // Of an entry that has gone meanwhile nobody knows the time any more.
+  if (typeof position === 'number') return sql<SqlBool>`id < ${position}`
+  const { timeUs, id } = position
+  return sql<SqlBool>`time_us <= ${timeUs} and (time_us < ${timeUs} or id < ${id})`
 }

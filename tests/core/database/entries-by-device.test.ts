@@ -39,6 +39,12 @@ onEachDatabase((kind) => {
       await events.list(filter)
       assert.match(await plan(), /routemq_events_device/, JSON.stringify(filter))
     }
+    for (const filter of [{ limit: 10 }, { before: { timeUs: (T0 + 3_000) * 1e3, id: 3_000 } }]) {
+      await audit.list(filter)
+      assert.match(await plan(), /routemq_audit_time/, JSON.stringify(filter))
+      await events.list(filter)
+      assert.match(await plan(), /routemq_events_time/, JSON.stringify(filter))
+    }
     assert.deepEqual(
       (await audit.list({ device_id: 'busy-7', limit: 2 })).map(({ time }) => time),
       ['2026-01-01T00:00:04.987000Z', '2026-01-01T00:00:04.967000Z'],

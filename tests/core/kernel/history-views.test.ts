@@ -50,5 +50,46 @@ test('times that an answer shows may be asked with: each row is in one of two ra
   const shown = (await events!({ limit: 10 })).items[0]!.timestamp
   assert.deepEqual((await events!({ limit: 10, to: shown })).items.length, 1)
   assert.deepEqual((await events!({ limit: 10, from: shown })).items.length, 1)
+  for (const cursor of ['0x10', '-5', '1e3', '', '1-', 'x']) {
+    await assert.rejects(events!({ limit: 10, cursor }), { code: 'REQUEST_INVALID' }, cursor)
+  }
   await assert.rejects(events!({ limit: 10, from: 'yesterday' }), { code: 'REQUEST_INVALID' })
+})
+
+test('events and audit are in the order of time, page by page, wherever an entry waited meanwhile', async (context) => {
+  const own = await ownDatabase('sqlite')
+  const store = await openStore(own.config)
+  context.after(async () => {
+    await store.close()
+    await own.drop()
+  })
+  // In the order of writing: some waited in a spool, and some happened in the same moment.
+  const times = [50, 10, 40, 40, 20, 40, 30, 60]
+  const entries = times.map((at, n) => ({ at: T0 / 1e3 + at, id: `e${n}` }))
+  await store.events.append(entries.map((entry) => ({ ...entry, kind: 'a', device_id: 'd', message: entry.id })))
+  const audited = { actor: { kind: 'app', name: 'x' }, action: 'write', outcome: 'ok' } as const
+  await store.audit.append(entries.map((entry) => ({ ...entry, ...audited, subject: entry.id })))
+  const { events, audit } = historyViews(store)
+  const wanted = ['e7', 'e0', 'e5', 'e3', 'e2', 'e6', 'e4', 'e1']
+  for (const limit of [1, 2, 3, 8]) {
+    const told: string[] = []
+    const kept: (string | null)[] = []
+    for (let cursor: string | null | undefined; cursor !== null; ) {
+      const page = await events!({ limit, device_id: 'd', ...(cursor !== undefined && { cursor }) })
+      told.push(...page.items.map(({ message }) => String(message)))
+      cursor = page.next
+    }
+    for (let cursor: string | null | undefined; cursor !== null; ) {
+      const page = await audit!({ limit, ...(cursor !== undefined && { cursor }) })
+      kept.push(...page.items.map(({ subject }) => String(subject)))
+      cursor = page.next
+    }
+    assert.deepEqual([told, kept], [wanted, wanted])
+  }
+  // The cursor of an earlier version is the id of the entry alone: here that of `e3`.
+  const { items } = await events!({ limit: 3, cursor: '4' })
+  assert.deepEqual(
+    items.map(({ message }) => message),
+    ['e2', 'e6', 'e4'],
+  )
 })
