@@ -196,6 +196,8 @@ function isTimeZone(name: string): boolean {
   }
 }
 
+const DECIMAL = /^-?\d+(\.\d+)?$/
+
 const CSV_COLUMNS = ['timestamp', 'device_id', 'point', 'value', 'quality'] as const
 
 async function* csvRows(readings: ReadingService, query: ReadingQuery, signal: AbortSignal): AsyncGenerator<string> {
@@ -214,8 +216,9 @@ async function* csvRows(readings: ReadingService, query: ReadingQuery, signal: A
 function csvRow(reading: ReadingView): unknown[] {
   return CSV_COLUMNS.map((column) => {
     const value = reading[column]
-    // What a device says must not run in the reader's spreadsheet. Numbers are left alone, negative ones too.
-    if (typeof value === 'string' && /^[=+\-@\t\r]/.test(value)) return `'${value}`
+    // What a device says must not run in the reader's spreadsheet. Numbers are left alone, also those that are digits
+    // because a double cannot hold them.
+    if (typeof value === 'string' && /^[=+\-@\t\r]/.test(value) && !DECIMAL.test(value)) return `'${value}`
     return typeof value === 'boolean' ? String(value) : value
   })
 }

@@ -128,6 +128,8 @@ test('CSV is all pages as one stream, and nothing in it is a formula', async (co
   assert.equal(lines[1], "2023-11-14T22:13:20.000Z,'=cmd,level,0,good")
   assert.equal(lines[2], '2023-11-14T22:13:19.999Z,meter-1,level,-5,good')
   assert.equal(lines[3], '2023-11-14T22:13:19.998Z,meter-1,level,9007199254740993,good')
+  assert.equal(lines[4], '2023-11-14T22:13:19.997Z,meter-1,level,-9007199254740993,good')
+  assert.equal(lines[5], "2023-11-14T22:13:19.996Z,meter-1,level,'-1+cmd,good")
   assert.deepEqual(
     services.queries.map((query) => ('cursor' in query ? query.cursor : undefined)),
     [undefined, '1000', '2000'],
