@@ -20,6 +20,9 @@ export const CONFIG_FILE_NAMES = [
 ] as const
 
 const PATHS: ReadonlySet<string> = new Set(Object.values(SETTINGS).map((setting) => setting.path))
+const SECRETS: ReadonlySet<string> = new Set(
+  Object.values(SETTINGS).flatMap(({ secret, path }) => (secret === false ? [] : [path])),
+)
 
 /** Reads the one `routemq.config.*` of a folder; undefined where there is none. */
 export function readConfigFile(root: string, mistakes: Mistakes): ConfigFile | undefined {
@@ -71,6 +74,9 @@ function flatten(name: string, content: unknown, mistakes: Mistakes): ReadonlyMa
       const scalar = Array.isArray(value) ? value.join(',') : value
       if (typeof scalar === 'object') {
         mistakes.add({ key: `${name} ${path}`, got: 'a group of settings', want: 'one value' })
+      } else if (SECRETS.has(path) && ![value].flat().every((each) => typeof each === 'string')) {
+        // 00123456 would be 123456 by now, and 1e3 would be 1000: nobody can say what was meant.
+        mistakes.add({ key: `${name} ${path}`, got: 'no text', want: 'a text in quotes: "00123456", not 00123456' })
       } else texts.set(path, String(scalar))
     } else if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
       for (const [key, inner] of Object.entries(value)) walk(inner, path === '' ? key : `${path}.${key}`)

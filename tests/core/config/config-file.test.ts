@@ -45,6 +45,29 @@ test('a file that is broken or doubled is a mistake', (t) => {
   ])
 })
 
+for (const [name, text] of Object.entries({
+  'routemq.config.json': '{"mqtt": {"password": 123456}, "http": {"api_keys": ["good", 1e3]}}',
+  'routemq.config.yaml': 'mqtt:\n  password: 00123456\nhttp:\n  api_keys: [good, true]\n',
+})) {
+  test(`a secret in ${name} that is no text is refused: what was meant is lost by then`, (t) => {
+    const mistakes = mistakesOf(() => load(t, {}, { [name]: text }))
+    assert.deepEqual(
+      mistakes,
+      ['mqtt.password', 'http.api_keys'].map((path) => ({
+        key: `${name} ${path}`,
+        got: 'no text',
+        want: 'a text in quotes: "00123456", not 00123456',
+      })),
+    )
+  })
+}
+
+test('secrets in quotes are taken as they stand', (t) => {
+  const text = 'mqtt:\n  username: plant\n  password: "00123456"\nhttp:\n  api_keys: ["0012345678901234"]\n'
+  const { config } = load(t, {}, { 'routemq.config.yaml': text })
+  assert.deepEqual([config.mqtt.password, config.http.apiKeys], ['00123456', ['0012345678901234']])
+})
+
 test('a TypeScript file that throws ends the start with its message', (t) => {
   const mistakes = mistakesOf(() => load(t, {}, { 'routemq.config.ts': 'throw new Error("no such plant")' }))
   assert.deepEqual(mistakes, [{ key: 'routemq.config.ts', got: 'no such plant', want: 'a file that can be read' }])
