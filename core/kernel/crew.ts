@@ -91,10 +91,9 @@ export class Crew {
     return this.supervisor?.reports() ?? []
   }
 
-  /** Who is not ready, and why. */
+  /** Who is not ready. */
   checks(): Record<string, string> {
-    const checks: Record<string, string> = {}
-    for (const { name, state, reason } of this.reports()) checks[name] = state === 'ready' ? 'ok' : (reason ?? state)
+    const checks = checksOf(this.reports())
     if (this.supervisor === undefined) checks[LOCAL] = this.#local?.ready === true ? 'ok' : 'not subscribed yet'
     return checks
   }
@@ -194,6 +193,11 @@ export class Crew {
   #sessionBook(): SessionBook {
     return SessionBook.open(join(this.#options.config().app.dataDir, 'sessions.json'), this.#options.logger)
   }
+}
+
+/** States, no reasons: strangers are shown them, and what failed may name files and addresses. `/health` says why. */
+export function checksOf(reports: readonly Pick<WorkerReport, 'name' | 'state' | 'reason'>[]): Record<string, string> {
+  return Object.fromEntries(reports.map(({ name, state }) => [name, state === 'ready' ? 'ok' : state]))
 }
 
 const LOCAL = workerName({ kind: 'all' })

@@ -75,6 +75,6 @@ function scopeArgument(text: string): string {
 
 function timeArgument(text: string): string {
   const time = new Date(text)
-  if (!Number.isNaN(time.getTime())) return time.toISOString()
-  throw new InvalidArgumentError('Want a time such as 2027-01-31T12:00:00Z.')
+  if (time.getTime() > Date.now()) return time.toISOString()
+  throw new InvalidArgumentError('Want a time in the future such as 2027-01-31T12:00:00Z.')
 }

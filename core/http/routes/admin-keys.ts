@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { plainText } from '../../modbus/plain-text.js'
+import { RouteMQError } from '../../support/errors.js'
 import type { SidecarApp } from '../app.js'
 import { createKey } from '../keys.js'
 import { answers, isoTime, keySchema, noContent } from '../schemas.js'
@@ -37,6 +38,11 @@ export function adminKeyRoutes(app: SidecarApp, { services, clock }: RouteContex
     async (request, reply) => {
       const { name, scope, expires_at } = request.body
       const expiresAt = expires_at == null ? null : new Date(expires_at).toISOString()
+      // A key that nobody could use would still close the door to everyone without one.
+      if (expires_at != null && Date.parse(expires_at) <= clock.now()) {
+        const fields = [{ field: 'expires_at', message: 'must be in the future' }]
+        throw new RouteMQError('REQUEST_INVALID', 'a key must expire in the future', { details: { fields } })
+      }
       const { key, record } = createKey({ name, scope, expiresAt }, clock.now())
       await keys().add(record, request.caller.actor)
       return reply

@@ -242,17 +242,18 @@ test('keys are made, shown once, listed and revoked', async (t) => {
     if (line.startsWith('POST')) return [201, { ...key, key: 'abc.secret' }]
     return line.startsWith('GET') ? [200, [{ ...key, expires_at: null, revoked_at: null }]] : [204, undefined]
   })
-  const made = await command(root, ['key:create', 'scada', '-s', 'write', '-e', '2027-01-01'])
+  const made = await command(root, ['key:create', 'scada', '-s', 'write', '-e', '2099-01-01'])
   assert.deepEqual([made.code, made.out], [0, 'abc.secret'])
   const listed = await command(root, ['key:list'])
   assert.match(listed.out, /^abc +scada +write +2026-01-01T00:00:00\.000Z +- +-$/m)
   assert.ok(!listed.out.includes('secret'))
   assert.equal((await command(root, ['key:revoke', 'abc'])).out, 'abc is revoked')
   assert.equal((await command(root, ['key:create', 'x', '-s', 'root'])).code, EXIT.usage)
+  assert.equal((await command(root, ['key:create', 'x', '-e', '2020-01-01'])).code, EXIT.usage)
   assert.deepEqual(
     calls.map(({ line, body }) => [line, body]),
     [
-      ['POST /api/admin/keys', { name: 'scada', scope: 'write', expires_at: '2027-01-01T00:00:00.000Z' }],
+      ['POST /api/admin/keys', { name: 'scada', scope: 'write', expires_at: '2099-01-01T00:00:00.000Z' }],
       ['GET /api/admin/keys', undefined],
       ['DELETE /api/admin/keys/abc', undefined],
     ],

@@ -181,6 +181,18 @@ test('kept keys are found by prefix, bound to their scope, and gone when revoked
   assert.equal(await status(`rmq_${prefixOf(made.admin)}_${'A'.repeat(43)}`, 'GET', '/api/devices'), 401)
 })
 
+test('a key that has expired before it is made is refused: it would close the door and open nothing', async (context) => {
+  const sidecar = await start(context, { services: plant({ keys: keyStore() }) })
+  for (const expires_at of ['2020-01-01T00:00:00Z', new Date().toISOString()]) {
+    const { status, body } = await sidecar.send('POST', '/api/admin/keys', { name: 'n', scope: 'read', expires_at })
+    assert.deepEqual(
+      [status, body.code, body.errors],
+      [422, 'REQUEST_INVALID', [{ field: 'expires_at', message: 'must be in the future' }]],
+    )
+  }
+  assert.equal((await sidecar.get('/api/devices')).status, 200, 'the door is as it was')
+})
+
 test('a key is kept as its SHA-256, whatever bytes that has', () => {
   assert.equal(hashKey('abc').toString('hex'), 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad')
   for (let n = 0; n < 100; n += 1) {
