@@ -1,10 +1,10 @@
 import type { Clock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
 import { Breaker } from './breaker.js'
+import type { AnswerWait } from './bus/bus.js'
 import type { BusError } from './bus/bus-error.js'
-import type { JobClass } from './bus/queue.js'
 import type { DeviceState } from './field-event.js'
-import { isUnanswered, type Verdict, verdictOf } from './field-failure.js'
+import { isUnanswered, quarantinedError, verdictOf } from './field-failure.js'
 import { type ProbeBudget, Quarantine } from './quarantine.js'
 import { TrialTime } from './trial-time.js'
 
@@ -36,6 +36,7 @@ export class DeviceHealth {
   #lostAt = Number.NEGATIVE_INFINITY
   /** Monotonic milliseconds of the last trial of the breaker. */
   #triedAt = Number.NEGATIVE_INFINITY
+  #hasAnswered = false
   #isRetired = false
 
   constructor(device: string, bus: string, context: DeviceHealthContext) {
@@ -69,11 +70,27 @@ export class DeviceHealth {
     this.#isRetired = true
   }
 
-  /** Milliseconds a caller's request may take: `wholeMs`, or less where the device seems dead; a poll may take `pollMs`. */
-  patienceMs(kind: JobClass, wholeMs: number, pollMs: number): number {
-    // The outcome of a write that is cut short is not known: only where one knows how long the unit takes.
-    const isBrief = this.isSuspect && (kind !== 'write' || (this.isOnTrial && this.#trialTime.isKnown))
-    return isBrief ? this.#trialTime.next(wholeMs, pollMs) : wholeMs
+  /**
+   * How long a caller's request that goes to the wire now is waited for: `wholeMs`, or less where the device seems dead; a
+   * poll may take `pollMs`. So is the first try of a read where others wait for the bus and the device has answered before: if
+   * it fell silent meanwhile, its polls will show it before the second try, which is given the whole time.
+   */
+  wait(kind: 'read' | 'write', mayRepeat: boolean, wholeMs: number, pollMs: number): AnswerWait {
+    const enoughMs = this.#trialTime.brief(wholeMs, pollMs)
+    if (this.isSuspect) {
+      // The outcome of a write that is cut short is not known: only where one knows how long the unit takes.
+      const isBrief = kind === 'read' || (this.isOnTrial && this.#trialTime.isKnown)
+      return { timeoutMs: isBrief ? this.#trialTime.next(wholeMs, pollMs) : wholeMs, enoughMs }
+    }
+    if (!mayRepeat || !this.#hasAnswered || this.#context.isAlone()) return { timeoutMs: wholeMs, enoughMs }
+    return { timeoutMs: enoughMs, answersWithinMs: wholeMs }
+  }
+
+  /** Why a caller's request that waited may not go to the wire: the device was found dead meanwhile. */
+  refusal(kind: 'read' | 'write', wasQuarantined: boolean): RouteMQError | undefined {
+    if (this.isOnTrial) return this.#openError()
+    const isFoundSilent = kind === 'read' && this.quarantine.active && !wasQuarantined && !this.#context.isAlone()
+    return isFoundSilent ? quarantinedError(this.#device, this.#bus) : undefined
   }
 
   /**
@@ -85,21 +102,11 @@ export class DeviceHealth {
   pass(timeoutMs: number): void {
     const { clock, probes, isAlone } = this.#context
     const now = clock.monotonic()
-    let wait = this.breaker.retryAfter(now)
-    if (wait === 0) {
-      const isClosed = this.breaker.state.name === 'closed'
-      const mayPass = isClosed || isAlone() || probes.claimNow(timeoutMs, this.#triedAt, now)
-      if (mayPass && this.breaker.tryPass(now)) {
-        if (!isClosed) this.#triedAt = now
-        return
-      }
-      wait = Math.max(1_000, probes.waitMs(now))
-    }
-    throw new RouteMQError(
-      'BREAKER_OPEN',
-      `Device ${this.#device} failed repeatedly and is left alone for another ${Math.ceil(wait / 1_000)} s`,
-      { details: { device_id: this.#device, bus: this.#bus, retry_after_ms: Math.ceil(wait) } },
-    )
+    if (this.breaker.retryAfter(now) > 0) throw this.#openError()
+    const isClosed = this.breaker.state.name === 'closed'
+    const mayPass = isClosed || isAlone() || probes.claimNow(timeoutMs, this.#triedAt, now)
+    if (!mayPass || !this.breaker.tryPass(now)) throw this.#openError()
+    if (!isClosed) this.#triedAt = now
   }
 
   /** A request of a caller went to the wire while the device seemed dead. */
@@ -113,11 +120,13 @@ export class DeviceHealth {
     this.alive()
   }
 
-  /** A request of a caller failed. */
-  failed(verdict: Verdict): void {
+  /** A request of a caller failed; one that was a `trial` and told nothing may be followed by another. */
+  failed(error: BusError, trial: boolean): void {
+    const verdict = verdictOf(error)
+    if (error.failure.kind === 'timeout') this.quarantine.doubt()
     if (verdict === 'alive') this.alive()
-    else if (verdict === 'nothing') this.breaker.abstain(this.#context.clock.monotonic())
-    else this.#fail()
+    else if (verdict === 'failed') this.#fail()
+    else if (trial) this.breaker.abstain(this.#context.clock.monotonic())
   }
 
   /** A poll or probe failed that was sent at `sentAt`, monotonic milliseconds. */
@@ -128,6 +137,7 @@ export class DeviceHealth {
 
   /** The device answered somebody: whatever held it back is over. */
   alive(): void {
+    this.#hasAnswered = true
     const wasOpen = this.breaker.state.name !== 'closed'
     this.breaker.succeed()
     if (wasOpen && !this.#isRetired) this.#context.onBreaker('closed')
@@ -153,6 +163,16 @@ export class DeviceHealth {
     this.quarantine.silent(now)
     // Also where it was in quarantine before: its bus may have been away and back meanwhile.
     if (this.quarantine.active) this.#set('silent')
+  }
+
+  #openError(): RouteMQError {
+    const now = this.#context.clock.monotonic()
+    const wait = this.breaker.retryAfter(now) || Math.max(1_000, this.#context.probes.waitMs(now))
+    return new RouteMQError(
+      'BREAKER_OPEN',
+      `Device ${this.#device} failed repeatedly and is left alone for another ${Math.ceil(wait / 1_000)} s`,
+      { details: { device_id: this.#device, bus: this.#bus, retry_after_ms: Math.ceil(wait) } },
+    )
   }
 
   #fail(): void {

@@ -2,7 +2,6 @@ import { sleep } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
 import type { Bus, BusAnswer } from './bus/bus.js'
 import { BusError } from './bus/bus-error.js'
-import type { JobClass } from './bus/queue.js'
 import type { ReadCache } from './cache.js'
 import { DeviceHealth, type DeviceHealthContext } from './device-health.js'
 import type { DeviceRecord } from './device-record.js'
@@ -34,6 +33,15 @@ export interface PollTiming {
   readonly dueAt: number
   readonly intervalMs: number
   readonly signal?: AbortSignal | undefined
+}
+
+export interface AttemptOptions extends Patience {
+  /** Runs when the request goes to the wire. */
+  readonly onSent?: () => void
+  /** Why it may not go to the wire any more, beside what the state of the device says. */
+  readonly refusal?: () => RouteMQError | undefined
+  /** A read that is tried again: see {@link DeviceHealth.wait}. @default false */
+  readonly mayRepeat?: boolean
 }
 
 /** One unit on a bus and how it is read. Writes go through the writer, over {@link attempt}. */
@@ -104,27 +112,40 @@ export class Device {
   }
 
   /** One attempt of the poller: no retry, no breaker. */
-  async poll(block: ReadBlock, timing: PollTiming): Promise<BlockReading> {
+  async poll(block: ReadBlock, { kind, timeoutMs, dueAt, intervalMs, signal }: PollTiming): Promise<BlockReading> {
     this.#refuseBroadcastRead(block)
+    const { bus, clock } = this.#context
     const call = readCall(block)
+    const type = typeOf(block)
+    const wait = { timeoutMs }
     let sentAt = Number.NEGATIVE_INFINITY
-    const sent = () => {
-      sentAt = this.#context.clock.monotonic()
-    }
-    const failed = (error: BusError) => this.health.pollFailed(error, sentAt)
     try {
-      const reading = await this.#readOnce(block, call, timing.kind, timing.timeoutMs, timing, sent, failed)
-      this.health.alive()
-      return reading
+      return await this.#readOnce(block, (onSent) =>
+        bus.submit({
+          device: this.id,
+          unit: this.unit,
+          kind,
+          call,
+          wait: () => wait,
+          delayMs: this.options.delay_ms,
+          limit: 10_000,
+          dueAt,
+          intervalMs,
+          signal,
+          onSent: () => {
+            sentAt = clock.monotonic()
+            onSent()
+          },
+          onEnd: (end) => {
+            this.#count(type, call, end)
+            if (end instanceof BusError) this.health.pollFailed(end, sentAt)
+            else this.health.alive()
+          },
+          refusal: kind === 'poll' ? this.#withheld : undefined,
+        }),
+      )
     } catch (error) {
-      if (isRefused(error)) throw quarantinedError(this.id, this.bus.id)
-      throw toFieldError(error, {
-        device: this.id,
-        bus: this.bus.id,
-        unit: this.unit,
-        call,
-        timeoutMs: timing.timeoutMs,
-      })
+      throw toFieldError(error, { device: this.id, bus: this.bus.id, unit: this.unit, call, timeoutMs })
     }
   }
 
@@ -133,51 +154,40 @@ export class Device {
    *
    * @throws BusError as the bus brought it, or RouteMQError BREAKER_OPEN.
    */
-  async attempt(
-    call: ModbusCall,
-    kind: JobClass,
-    type: string,
-    patience: Patience,
-    onSent?: () => void,
-    refusal?: () => string | undefined,
-  ): Promise<BusAnswer> {
-    const { clock, counter, bus, probes } = this.#context
+  async attempt(call: ModbusCall, kind: 'read' | 'write', type: string, how: AttemptOptions): Promise<BusAnswer> {
+    const { clock, bus, probes } = this.#context
     const { health } = this
-    const { isSuspect, isOnTrial } = health
-    const timeoutMs = health.patienceMs(kind, this.timeoutMs, this.#longestPollMs)
-    health.pass(timeoutMs)
+    const wasQuarantined = health.quarantine.active
+    const wait = () => health.wait(kind, how.mayRepeat === true, this.timeoutMs, this.#longestPollMs)
+    // A trial takes as long as was paid for.
+    const trial = health.isOnTrial ? wait() : undefined
+    health.pass(trial?.timeoutMs ?? 0)
     let sentAt: number | undefined
-    try {
-      const answer = await bus.submit({
-        device: this.id,
-        unit: this.unit,
-        kind,
-        call,
-        timeoutMs,
-        delayMs: this.options.delay_ms,
-        limit: this.options.queue_limit ?? 100,
-        deadline: patience.deadline,
-        signal: patience.signal,
-        onSent: () => {
-          sentAt = clock.monotonic()
-          if (isSuspect) health.trialBegan()
-          onSent?.()
-        },
-        refusal,
-      })
-      counter.succeeded(type, answer.roundTripMs)
-      health.answered(answer.roundTripMs)
-      return answer
-    } catch (error) {
-      const verdict = error instanceof BusError ? verdictOf(error) : 'nothing'
-      counter.failed(type, this.toError(error, call).code)
-      health.failed(verdict)
-      throw error
-    } finally {
-      // What was not waited for to the end cost that much less.
-      const now = clock.monotonic()
-      if (isOnTrial) probes.answered(sentAt ?? now, now)
-    }
+    return await bus.submit({
+      device: this.id,
+      unit: this.unit,
+      kind,
+      call,
+      wait: trial === undefined ? wait : () => trial,
+      delayMs: this.options.delay_ms,
+      limit: this.options.queue_limit ?? 100,
+      deadline: how.deadline,
+      signal: how.signal,
+      onSent: () => {
+        sentAt = clock.monotonic()
+        if (health.isSuspect) health.trialBegan()
+        how.onSent?.()
+      },
+      refusal: () => how.refusal?.() ?? (trial === undefined ? health.refusal(kind, wasQuarantined) : undefined),
+      onEnd: (end) => {
+        this.#count(type, call, end)
+        if (end instanceof BusError) health.failed(end, trial !== undefined)
+        else health.answered(end.roundTripMs)
+        // What was not waited for to the end cost that much less.
+        const now = clock.monotonic()
+        if (trial !== undefined) probes.answered(sentAt ?? now, now)
+      },
+    })
   }
 
   toError(error: unknown, call: ModbusCall): RouteMQError {
@@ -186,8 +196,15 @@ export class Device {
   }
 
   /** Polls that were queued before the device fell silent cost its bus no time-out each: they are not sent any more. */
-  readonly #withheld = (): string | undefined =>
-    this.health.quarantine.active ? `device ${this.id} is in quarantine` : undefined
+  readonly #withheld = (): RouteMQError | undefined =>
+    this.health.quarantine.active ? quarantinedError(this.id, this.bus.id) : undefined
+
+  /** What was withheld was no request. */
+  #count(type: string, call: ModbusCall, end: BusAnswer | BusError): void {
+    const { counter } = this.#context
+    if (!(end instanceof BusError)) counter.succeeded(type, end.roundTripMs)
+    else if (end.failure.kind !== 'refused') counter.failed(type, this.toError(end, call).code)
+  }
 
   #refuseBroadcastRead(block: ReadBlock): void {
     if (!this.broadcast) return
@@ -203,7 +220,14 @@ export class Device {
     let busyPause = BUSY_PAUSE_MS
     for (let attempt = 0; ; ) {
       try {
-        return await this.#readOnce(block, call, 'read', this.timeoutMs, { signal }, onSent)
+        const mayRepeat = attempt < this.record.max_retries && attempt === 0
+        return await this.#readOnce(block, (sent) => {
+          const both = () => {
+            onSent()
+            sent()
+          }
+          return this.attempt(call, 'read', typeOf(block), { signal, onSent: both, mayRepeat })
+        })
       } catch (error) {
         const busy = error instanceof BusError && exceptionOf(error) === BUSY
         const failed = error instanceof BusError && verdictOf(error) === 'failed'
@@ -218,43 +242,15 @@ export class Device {
     }
   }
 
-  async #readOnce(
-    block: ReadBlock,
-    call: ModbusCall,
-    kind: 'read' | 'poll' | 'probe',
-    timeoutMs: number,
-    timing: { signal?: AbortSignal | undefined; dueAt?: number; intervalMs?: number },
-    onSent?: () => void,
-    onFailed?: (error: BusError) => void,
-  ): Promise<BlockReading> {
-    const { cache, bus, counter } = this.#context
-    const type = `read_${block.register_type}`
+  /** What `ask` brings, cached unless a write came between; it calls back when its request goes to the wire. */
+  async #readOnce(block: ReadBlock, ask: (onSent: () => void) => Promise<BusAnswer>): Promise<BlockReading> {
+    const { cache } = this.#context
     let ticket = undefined as ReturnType<ReadCache['open']> | undefined
-    const sent = () => {
-      onSent?.()
-      // The same id may be another unit by now.
-      if (!this.health.isRetired) ticket = cache.open(block, this.space)
-    }
     try {
-      const answer =
-        kind === 'read'
-          ? await this.attempt(call, kind, type, timing, sent)
-          : await bus.submit({
-              device: this.id,
-              unit: this.unit,
-              kind,
-              call,
-              timeoutMs,
-              delayMs: this.options.delay_ms,
-              limit: 10_000,
-              dueAt: timing.dueAt,
-              intervalMs: timing.intervalMs,
-              signal: timing.signal,
-              onSent: sent,
-              onFailed,
-              refusal: kind === 'poll' ? this.#withheld : undefined,
-            })
-      if (kind !== 'read') counter.succeeded(type, answer.roundTripMs)
+      const answer = await ask(() => {
+        // The same id may be another unit by now.
+        if (!this.health.isRetired) ticket = cache.open(block, this.space)
+      })
       const timestamp = answer.completedAt / 1_000
       ticket?.fill(answer.values, timestamp)
       const { device_id, register_type, address, count } = block
@@ -268,17 +264,15 @@ export class Device {
         timestamp,
         quality: 'good',
       }
-    } catch (error) {
-      if (kind !== 'read' && !isRefused(error)) counter.failed(type, this.toError(error, call).code)
-      throw error
     } finally {
       ticket?.close()
     }
   }
 }
 
-function isRefused(error: unknown): boolean {
-  return error instanceof BusError && error.failure.kind === 'refused'
+/** What a request is counted as. */
+function typeOf(block: ReadBlock): string {
+  return `read_${block.register_type}`
 }
 
 function readCall(block: ReadBlock): ModbusCall {

@@ -192,7 +192,7 @@ export function toFieldError(error: unknown, context: FailureContext): RouteMQEr
           : `The deadline passed before ${what} could be sent to device ${context.device}`,
       )
     case 'refused':
-      return fail('WRITE_DISABLED', error.message)
+      return error.cause instanceof RouteMQError ? error.cause : fail('INTERNAL', error.message)
     case 'overloaded':
       return fail(
         'BUS_OVERLOADED',

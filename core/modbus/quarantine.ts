@@ -27,6 +27,11 @@ export class Quarantine {
     return ended
   }
 
+  /** A caller's request without an answer: the next poll without one is not the first. */
+  doubt(): void {
+    if (this.#state.name === 'polled') this.#state = { name: 'polled', unanswered: Math.max(1, this.#state.unanswered) }
+  }
+
   /** A poll or probe without an answer. True when this began a quarantine. */
   silent(now: number): boolean {
     if (this.#state.name === 'quarantined') return false

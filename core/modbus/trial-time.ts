@@ -26,7 +26,11 @@ export class TrialTime {
 
   /** Milliseconds the next trial may take. */
   next(wholeMs: number, pollMs: number): number {
-    if ((this.#trials + 1) % PATIENT_EVERY === 0) return wholeMs
+    return (this.#trials + 1) % PATIENT_EVERY === 0 ? wholeMs : this.brief(wholeMs, pollMs)
+  }
+
+  /** Milliseconds after which silence says enough about a unit. */
+  brief(wholeMs: number, pollMs: number): number {
     return Math.min(wholeMs, Math.max(pollMs, 2 * (this.#slowestMs ?? 0)))
   }
 }

@@ -25,7 +25,7 @@ export interface StepContext {
   /** Runs each time the request goes to the wire. */
   readonly onSent: () => void
   /** Why the device may not be written any more; asked each time the request is about to go to the wire. */
-  readonly refusal: () => string | undefined
+  readonly refusal: () => RouteMQError | undefined
 }
 
 const PAUSE_MS = 100
@@ -103,17 +103,14 @@ async function send(
       if (isOnWire) cache.drop((space) => device.reaches(space), step.range)
     }
     try {
-      const answer = await device.attempt(
-        step.call,
-        'write',
-        `write_${step.range?.register_type ?? 'custom'}`,
-        patience,
-        () => {
+      const answer = await device.attempt(step.call, 'write', `write_${step.range?.register_type ?? 'custom'}`, {
+        ...patience,
+        refusal: refusalNow,
+        onSent: () => {
           isOnWire = true
           onSent()
         },
-        refusalNow,
-      )
+      })
       dropCached()
       if (!device.broadcast) return { outcome: 'ok', answer }
       return { outcome: 'unknown', error: unknownOutcome(step, device, 'a broadcast is confirmed by nobody') }

@@ -1,12 +1,12 @@
 import type { Clock } from '../../support/clock.js'
 import type { SendGate } from '../transport/transport.js'
 import { BusError, type BusFailure } from './bus-error.js'
-import { type BusAnswer, type BusRequest, isWrite } from './bus-request.js'
+import { type AnswerWait, type BusAnswer, type BusRequest, isWrite } from './bus-request.js'
 import type { JobClass, QueueJob } from './queue.js'
 
 /**
- * A request on its way through a bus, settled once. A class with few fields: a bus makes thousands a second, and closures
- * for each would cost more than the queue itself.
+ * A request on its way through a bus, settled once for its caller and ended once for the bus. A class with few fields: a bus
+ * makes thousands a second, and closures for each would cost more than the queue itself.
  */
 export class BusJob implements QueueJob {
   readonly request: BusRequest
@@ -18,11 +18,13 @@ export class BusJob implements QueueJob {
   readonly writes: boolean
   /** Monotonic milliseconds. */
   sentAt = Number.NaN
+  wait: AnswerWait = { timeoutMs: 0 }
   readonly #resolve: (answer: BusAnswer) => void
   readonly #reject: (error: BusError) => void
   #cancelDeadline: (() => void) | undefined
   #onAbort: (() => void) | undefined
-  #isOver = false
+  #hangUp: AbortController | undefined
+  #isSettled = false
 
   constructor(request: BusRequest, resolve: (answer: BusAnswer) => void, reject: (error: BusError) => void) {
     this.request = request
@@ -75,7 +77,18 @@ export class BusJob implements QueueJob {
       return new BusError('the deadline passed in the queue', { kind: 'expired', sent: false })
     }
     const why = refusal?.()
-    return why === undefined ? undefined : new BusError(why, { kind: 'refused' })
+    return why === undefined ? undefined : new BusError(why.message, { kind: 'refused' }, { cause: why })
+  }
+
+  /**
+   * Ends the wait on a wire where ids tell late answers apart, when the caller has left and silence has said enough.
+   * Undefined where nobody can leave.
+   */
+  hangUpSignal(): AbortSignal | undefined {
+    const { deadline, signal } = this.request
+    if (this.writes || (deadline === undefined && signal === undefined)) return undefined
+    this.#hangUp = new AbortController()
+    return this.#hangUp.signal
   }
 
   /**
@@ -84,15 +97,15 @@ export class BusJob implements QueueJob {
    * A write is waited for: only its end tells its outcome.
    */
   sent(clock: Clock, now: number): void {
-    const { deadline, timeoutMs, signal, onSent } = this.request
+    const { deadline, signal, onSent } = this.request
     this.release()
     this.sentAt = now
     if (!this.writes) {
       if (signal !== undefined) {
-        this.#listen(() => this.reject(new BusError('cancelled while sent', { kind: 'cancelled', sent: true })))
+        this.#listen(() => this.#leave(clock, new BusError('cancelled while sent', { kind: 'cancelled', sent: true })))
       }
-      if (deadline !== undefined && deadline < now + timeoutMs) {
-        const late = () => this.reject(new BusError('the deadline passed', { kind: 'expired', sent: true }))
+      if (deadline !== undefined && deadline < now + this.wait.timeoutMs) {
+        const late = () => this.#leave(clock, new BusError('the deadline passed', { kind: 'expired', sent: true }))
         this.#cancelDeadline = clock.after(deadline - now, late)
       }
     }
@@ -110,16 +123,25 @@ export class BusJob implements QueueJob {
 
   resolve(answer: BusAnswer): void {
     this.release()
-    this.#isOver = true
-    this.#resolve(answer)
+    this.request.onEnd?.(answer)
+    if (!this.#isSettled) this.#resolve(answer)
   }
 
   reject(error: BusError): void {
     this.release()
-    if (this.#isOver) return
-    this.#isOver = true
-    this.request.onFailed?.(error)
+    this.request.onEnd?.(error)
+    if (!this.#isSettled) this.#reject(error)
+  }
+
+  #leave(clock: Clock, error: BusError): void {
+    this.release()
+    this.#isSettled = true
     this.#reject(error)
+    const hangUp = this.#hangUp
+    if (hangUp === undefined) return
+    const { timeoutMs, enoughMs = timeoutMs } = this.wait
+    const left = Math.max(0, this.sentAt + enoughMs - clock.monotonic())
+    this.#cancelDeadline = clock.after(left, () => hangUp.abort())
   }
 
   #listen(onAbort: () => void): void {

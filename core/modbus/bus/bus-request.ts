@@ -1,3 +1,4 @@
+import type { RouteMQError } from '../../support/errors.js'
 import type { LineEcho } from '../transport/line-echo.js'
 import type { ModbusAnswer, ModbusCall } from '../transport/transport.js'
 import type { BusError } from './bus-error.js'
@@ -19,9 +20,25 @@ export interface BusSettings {
   readonly connectTimeoutMs: number
 }
 
+/** How long the answer to one request is waited for, milliseconds. */
+export interface AnswerWait {
+  readonly timeoutMs: number
+  /**
+   * Silence of so long says enough about the unit: a read whose caller has left is not waited for longer where ids tell a
+   * late answer apart. @default timeoutMs
+   */
+  readonly enoughMs?: number
+  /**
+   * The unit may answer until then all the same: where no ids tell a late answer apart, requests that look like this one wait.
+   * @default what was waited
+   */
+  readonly answersWithinMs?: number
+}
+
 export interface BusRequest extends QueueJob {
   readonly call: ModbusCall
-  readonly timeoutMs: number
+  /** Decided when the request goes to the wire: what is known of the unit by then counts. */
+  readonly wait: () => AnswerWait
   /** Monotonic milliseconds; past it the request is not sent. */
   readonly deadline?: number | undefined
   /** Silence before this request, milliseconds. */
@@ -30,11 +47,14 @@ export interface BusRequest extends QueueJob {
   readonly limit: number
   readonly signal?: AbortSignal | undefined
   /** Asked when its turn has come: why it may not go to the wire any more. */
-  readonly refusal?: (() => string | undefined) | undefined
+  readonly refusal?: (() => RouteMQError | undefined) | undefined
   /** Runs when the request goes to the wire. */
   readonly onSent?: (() => void) | undefined
-  /** Runs when the request failed, before the next one goes to the wire: a promise would tell only after that. */
-  readonly onFailed?: ((error: BusError) => void) | undefined
+  /**
+   * Runs once, when the bus is done with the request: unsent, or when the wire is done with it, whatever became of the
+   * caller. Before the next one goes to the wire: a promise would tell only after that.
+   */
+  readonly onEnd?: ((end: BusAnswer | BusError) => void) | undefined
 }
 
 export interface BusAnswer extends ModbusAnswer {

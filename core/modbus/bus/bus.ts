@@ -1,7 +1,13 @@
 import type { Clock } from '../../support/clock.js'
 import { byteTime } from '../planner/wire-time.js'
 import { type EchoState, LineEcho } from '../transport/line-echo.js'
-import { type BusEndpoint, type ModbusAnswer, type ModbusTransport, TransportError } from '../transport/transport.js'
+import {
+  type BusEndpoint,
+  type CallOptions,
+  type ModbusAnswer,
+  type ModbusTransport,
+  TransportError,
+} from '../transport/transport.js'
 import type { BusState } from './bus-connection.js'
 import { BusConnections, type Lane } from './bus-connections.js'
 import { BusError, type BusFailure } from './bus-error.js'
@@ -13,7 +19,7 @@ import { RoundTrips } from './round-trips.js'
 import { WriteBarrier } from './write-barrier.js'
 
 export type { BusState } from './bus-connection.js'
-export type { BusAnswer, BusRequest, BusSettings } from './bus-request.js'
+export type { AnswerWait, BusAnswer, BusRequest, BusSettings } from './bus-request.js'
 
 export interface BusOptions {
   readonly id: string
@@ -144,7 +150,11 @@ export class Bus {
   submit(request: BusRequest): Promise<BusAnswer> {
     return new Promise((resolve, reject) => {
       const refusal = this.#refusal(request)
-      if (refusal !== undefined) return reject(refusal)
+      if (refusal !== undefined) {
+        request.onEnd?.(refusal)
+        reject(refusal)
+        return
+      }
       const job = new BusJob(request, resolve, reject)
       this.#connections.keepOpen()
       // Most requests of a bus that is not full find nobody waiting: they need no queue.
@@ -247,7 +257,7 @@ export class Bus {
     const quietUntil = this.#quietUntil(job)
     // The line must stay silent for whoever's turn it is; sending somebody else first would starve it.
     if (quietUntil > now) return this.#wakeAt(quietUntil)
-    this.#queue.commit(job)
+    this.#queue.commit(job, this.#isReady)
     const obstacle = job.obstacle(now)
     if (obstacle === undefined) this.#send(lane, job, now)
     else job.reject(obstacle)
@@ -285,14 +295,20 @@ export class Bus {
       transport.discardInput()
       lane.isStale = false
     }
-    const { call, timeoutMs } = job.request
-    // With ids the bytes go out at once; without, when the line is quiet.
-    const options = transport.hasTransactionIds ? { timeoutMs } : { timeoutMs, gate: job.gate(this.#clock) }
-    if (transport.hasTransactionIds) job.sent(this.#clock, startedAt)
-    transport.call(job.unit, call, options).then(
+    job.wait = job.request.wait()
+    transport.call(job.unit, job.request.call, this.#callOptions(transport, job, startedAt)).then(
       (answer) => this.#answered(lane, job, answer, startedAt),
       (error: unknown) => this.#refused(lane, transport, job, error, startedAt),
     )
+  }
+
+  #callOptions(transport: ModbusTransport, job: BusJob, now: number): CallOptions {
+    const { timeoutMs } = job.wait
+    // With ids the bytes go out at once; without, when the line is quiet.
+    if (!transport.hasTransactionIds) return { timeoutMs, gate: job.gate(this.#clock) }
+    const signal = job.hangUpSignal()
+    job.sent(this.#clock, now)
+    return signal === undefined ? { timeoutMs } : { timeoutMs, signal }
   }
 
   #answered(lane: Lane, job: BusJob, { values, data }: ModbusAnswer, startedAt: number): void {
@@ -305,10 +321,13 @@ export class Bus {
     this.#vacate(lane, job, now, now - startedAt)
   }
 
-  #refused(lane: Lane, transport: ModbusTransport, job: BusJob, error: unknown, startedAt: number): void {
-    this.#failed(lane, transport, job, error)
-    job.reject(toBusError(error, job.request.timeoutMs))
+  #refused(lane: Lane, transport: ModbusTransport, job: BusJob, cause: unknown, startedAt: number): void {
     const now = this.#clock.monotonic()
+    const isHungUp = cause instanceof TransportError && cause.failure.kind === 'aborted'
+    const waitedMs = isHungUp ? Math.round(now - job.sentAt) : job.wait.timeoutMs
+    const error = isHungUp ? new TransportError(`no answer in ${waitedMs} ms`, { kind: 'timeout' }) : cause
+    this.#failed(lane, transport, job, error)
+    job.reject(toBusError(error, waitedMs))
     this.#vacate(lane, job, now, now - startedAt)
   }
 
@@ -338,7 +357,9 @@ export class Bus {
     }
     // Time-out or nonsense: the true answer may still be on its way.
     lane.isStale = true
-    this.#late.expect(job.unit, job.request.call, this.#clock.monotonic() + this.#settings.lateGraceMs)
+    const { answersWithinMs = 0 } = job.wait
+    const answersUntil = Math.max(this.#clock.monotonic(), job.sentAt + answersWithinMs)
+    this.#late.expect(job.unit, job.request.call, answersUntil + this.#settings.lateGraceMs)
     if (kind !== 'timeout') return
     lane.silent += 1
     if (lane.silent >= REOPEN_AFTER && lane.inFlight === 1) {

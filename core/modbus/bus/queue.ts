@@ -29,7 +29,7 @@ export class BusQueue<J extends QueueJob> {
     read: new Map(),
     probe: new Map(),
   }
-  /** Jobs of higher classes that went since one of this class did, while one was waiting. */
+  /** Jobs of higher classes that went since one of this class did, while one was waiting that could have gone. */
   readonly #passedOver: Record<JobClass, number> = { write: 0, poll: 0, read: 0, probe: 0 }
   readonly #debts = new WriteDebts()
   #size = 0
@@ -78,15 +78,16 @@ export class BusQueue<J extends QueueJob> {
     return undefined
   }
 
-  /** Takes a job that {@link peek} named out and moves the turn on. */
-  commit(job: J): void {
+  /** Takes a job that {@link peek} named for the same `ready` out and moves the turn on. */
+  commit(job: J, ready: (job: J) => boolean): void {
     let below = false
     for (const kind of JOB_CLASSES) {
       if (kind === job.kind) {
         this.#passedOver[kind] = 0
         below = true
       } else if (below) {
-        this.#passedOver[kind] = this.#lanes[kind].size > 0 ? this.#passedOver[kind] + 1 : 0
+        if (this.#lanes[kind].size === 0) this.#passedOver[kind] = 0
+        else if (this.#first(kind, ready) !== undefined) this.#passedOver[kind] += 1
       }
     }
     this.remove(job)

@@ -14,24 +14,32 @@ import { FIELD_SETTINGS } from './field-settings.js'
  */
 export function scriptedField(
   extras: Readonly<Record<string, DeviceExtra>>,
-  { silenceMs }: { readonly silenceMs?: number } = {},
+  { silenceMs, hasIds = true }: { readonly silenceMs?: number; readonly hasIds?: boolean } = {},
 ) {
   const clock = new FakeClock()
   const silent = new Set<number>()
   const slowMs = new Map<number, number>()
-  const asked: { readonly unit: number; readonly at: number; readonly timeoutMs: number }[] = []
+  const asked: {
+    readonly unit: number
+    readonly address: number
+    readonly at: number
+    readonly timeoutMs: number
+  }[] = []
   const events: FieldEvent[] = []
   const transport: ModbusTransport = {
     state: 'open',
-    hasTransactionIds: true,
-    maxInFlight: 16,
+    hasTransactionIds: hasIds,
+    maxInFlight: hasIds ? 16 : 1,
     connect: async () => {},
-    call(unit, _, { timeoutMs }) {
-      asked.push({ unit, at: clock.monotonic(), timeoutMs })
+    call(unit, call, { timeoutMs, signal, gate }) {
+      const cause = gate?.pass()
+      if (cause !== undefined) return Promise.reject(new TransportError('held', { kind: 'not_sent' }, { cause }))
+      asked.push({ unit, address: (call as { address: number }).address, at: clock.monotonic(), timeoutMs })
       const answer = { values: [unit], data: Buffer.alloc(0) }
       const takesMs = silent.has(unit) ? Number.POSITIVE_INFINITY : (slowMs.get(unit) ?? 0)
       if (takesMs === 0) return Promise.resolve(answer)
       return new Promise((resolve, reject) => {
+        signal?.addEventListener('abort', () => reject(new TransportError('hung up', { kind: 'aborted' })))
         if (takesMs < timeoutMs) clock.after(takesMs, () => resolve(answer))
         else clock.after(silenceMs ?? timeoutMs, () => reject(new TransportError('no answer', { kind: 'timeout' })))
       })
@@ -52,7 +60,7 @@ export function scriptedField(
       host: 'h',
       port: 502,
       slave_id: Number(/\d+$/.exec(device_id)![0]),
-      framer: 'SOCKET',
+      framer: hasIds ? 'SOCKET' : 'RTU',
       max_retries: 0,
       ...extra,
     }),

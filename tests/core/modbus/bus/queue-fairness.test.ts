@@ -63,7 +63,7 @@ function run({ pollMs, writeMs, load, written, inPhase }: Plant) {
   while (now < endsAt) {
     polls()
     const next = queue.peek(now, () => true)!
-    queue.commit(next)
+    queue.commit(next, () => true)
     now += next.tookMs
     next.end()
     polls()

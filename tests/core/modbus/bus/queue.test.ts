@@ -21,7 +21,7 @@ function order(jobs: readonly Named[], now = 0, took: (job: Named) => number = (
   for (;;) {
     const next = queue.peek(now, () => true)
     if (next === undefined) return names
-    queue.commit(next)
+    queue.commit(next, () => true)
     queue.ended(next, took(next), now)
     names.push(next.name)
   }
@@ -87,7 +87,7 @@ test('who has written nothing does not wait for what another device owes', () =>
   for (let n = 0; n < 7; n += 1) {
     if (n === 2) queue.add(job('write', 'b', 'b0'))
     const next = queue.peek(100, () => true)!
-    queue.commit(next)
+    queue.commit(next, () => true)
     queue.ended(next, took(next), 100)
     names.push(next.name)
   }
@@ -98,7 +98,7 @@ test('a device that is written now and then does not wait for polls to make up f
   const queue = new BusQueue<Named>()
   for (const one of [...writesOf('a', 2), job('poll', 'z', 'z0', due)]) queue.add(one)
   const first = queue.peek(100, () => true)!
-  queue.commit(first)
+  queue.commit(first, () => true)
   queue.ended(first, 10, 110)
   assert.equal(queue.peek(189, () => true)?.name, 'z0')
   assert.equal(queue.peek(190, () => true)?.name, 'a1')
@@ -108,7 +108,7 @@ test('a write whose polls cannot go just now does not wait for them', () => {
   const queue = new BusQueue<Named>()
   for (const one of [...writesOf('a', 2), job('poll', 'z', 'z0', due)]) queue.add(one)
   const first = queue.peek(100, () => true)!
-  queue.commit(first)
+  queue.commit(first, () => true)
   queue.ended(first, 10, 100)
   assert.equal(queue.peek(100, ({ kind }) => kind === 'write')?.name, 'a1')
 })
@@ -138,4 +138,24 @@ test('counts and removes what waits', () => {
   assert.equal(queue.size, 1)
   assert.deepEqual(queue.drain(), [second])
   assert.equal(queue.size, 0)
+})
+
+test('a class was passed over only where one of its jobs could have gone', () => {
+  for (const isHeld of [true, false]) {
+    const queue = new BusQueue<Named>()
+    queue.add(job('read', 'a', 'read'))
+    let ready = ({ device }: Named) => device !== 'a' || !isHeld
+    const next = () => {
+      const one = queue.peek(0, ready)!
+      queue.commit(one, ready)
+      return one.name
+    }
+    for (let n = 0; n < 8; n += 1) {
+      queue.add(job('poll', 'b', 'other'))
+      assert.equal(next(), 'other')
+    }
+    for (const device of ['a', 'b']) queue.add(job('poll', device, `poll ${device}`))
+    ready = () => true
+    assert.equal(next(), isHeld ? 'poll a' : 'read')
+  }
 })

@@ -1,5 +1,11 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { Bus, type BusRequest, type BusSettings, type BusState } from '../../../../core/modbus/bus/bus.js'
+import {
+  type AnswerWait,
+  Bus,
+  type BusRequest,
+  type BusSettings,
+  type BusState,
+} from '../../../../core/modbus/bus/bus.js'
 import type { BusError } from '../../../../core/modbus/bus/bus-error.js'
 import {
   type BusEndpoint,
@@ -93,9 +99,13 @@ export function open(
     claimConnect: () => 0,
     onState: (state) => states.push(state),
   })
-  const submit = (unit: number, call: ModbusCall, more: Partial<BusRequest> = {}) => {
+  const submit = (
+    unit: number,
+    call: ModbusCall,
+    { timeoutMs = 100, ...more }: Partial<BusRequest & AnswerWait> = {},
+  ) => {
     const kind = more.kind ?? (call.fc === 6 ? 'write' : 'read')
-    const sent = bus.submit({ device: `d${unit}`, unit, call, kind, timeoutMs: 100, limit: 3, ...more })
+    const sent = bus.submit({ device: `d${unit}`, unit, call, kind, wait: () => ({ timeoutMs }), limit: 3, ...more })
     sent.catch(() => {})
     return sent
   }
