@@ -5,6 +5,7 @@ import { freshReadings } from './0005-fresh-readings.js'
 import { deadLetterRuns } from './0006-dead-letter-runs.js'
 import { deadLetterBody, deadLetterBytes, deadLetterSums } from './0007-dead-letter-body.js'
 import { auditByDevice, eventsByDevice } from './0010-entries-by-device.js'
+import { longUnits } from './0012-long-units.js'
 import type { Migration } from './migration.js'
 
 /** In the order of running. Imported one by one, so that the compiled package needs no folder listing. */
@@ -20,4 +21,5 @@ export const FRAMEWORK_MIGRATIONS: readonly Migration[] = [
   deadLetterSums,
   auditByDevice,
   eventsByDevice,
+  longUnits,
 ]

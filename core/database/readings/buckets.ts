@@ -6,6 +6,7 @@ import { microsToIso } from '../values.js'
 import { checkZone, dayBoundaries } from './days.js'
 import type { Patience } from './patience.js'
 import { boundOf, MAX_PAGE } from './query.js'
+import { KIND } from './reading.js'
 import type { Series, SeriesIndex } from './series.js'
 import { stepsOf } from './steps.js'
 import { storedRows } from './stored-rows.js'
@@ -32,7 +33,8 @@ export interface BucketRecord {
   readonly avg: number | null
   readonly min: number | null
   readonly max: number | null
-  readonly last: number | null
+  /** A 64-bit integer beyond 2^53 is its decimal text, exactly. */
+  readonly last: number | string | null
 }
 
 interface Aggregate {
@@ -210,14 +212,16 @@ async function lastValues(
   { reads: db, dialect }: RepositoryContext,
   series: Series,
   found: readonly Aggregate[],
-): Promise<Map<number, number>> {
+): Promise<Map<number, number | string>> {
   if (found.length === 0) return new Map()
   const ends = [
     sql<SqlBool>`series_id = ${series.id}`,
     sql<SqlBool>`time_us in (${sql.join(found.map(({ last_us }) => last_us))})`,
     sql<SqlBool>`value is not null`,
   ]
-  const { rows } = await sql<{ time_us: number; value: number }>`select time_us, value
-    from ${storedRows(dialect, ends)} order by sequence`.execute(db)
-  return new Map(rows.map(({ time_us, value }) => [time_us, value]))
+  const { rows } = await sql<{ time_us: number; value: number; text_value: string | null; kind: number }>`
+    select time_us, value, text_value, kind from ${storedRows(dialect, ends)} order by sequence`.execute(db)
+  return new Map(
+    rows.map(({ time_us, value, text_value, kind }) => [time_us, kind === KIND.integer ? text_value! : value]),
+  )
 }

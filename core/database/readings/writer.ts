@@ -9,6 +9,9 @@ import type { ReadingSource, ReadingWrite } from './reading.js'
 import type { SeriesIndex } from './series.js'
 
 const MAX_REASON = 64
+const MAX_POINT = 128
+/** As long as a point's may be. */
+const MAX_UNIT = 50
 
 /** What readings are written through on SQLite. */
 export interface SqliteReadings {
@@ -98,6 +101,6 @@ const hasShortReason = ({ reason }: ReadingWrite) => reason === null || reason.l
 const withShortReason = (row: ReadingWrite) => ({ ...row, reason: row.reason?.slice(0, MAX_REASON) ?? null })
 
 const withShortNames = (row: ReadingWrite) =>
-  row.point.length <= 128 && (row.unit === null || row.unit.length <= 32)
+  row.point.length <= MAX_POINT && (row.unit === null || row.unit.length <= MAX_UNIT)
     ? row
-    : { ...row, point: row.point.slice(0, 128), unit: row.unit?.slice(0, 32) ?? null }
+    : { ...row, point: row.point.slice(0, MAX_POINT), unit: row.unit?.slice(0, MAX_UNIT) ?? null }

@@ -196,6 +196,36 @@ onEachDatabase((kind) => {
       assert.equal(looks.mock.callCount(), 0)
     })
 
+    test('the last value of a bucket is exact, and so is a unit of fifty characters', async () => {
+      const unit = 'ä'.repeat(50)
+      const exact = { device_id: 'exact', point: 'counter', unit }
+      const at = Date.parse('2026-02-01T00:00:00Z') * 1e3
+      await store.readings.insertBatch(
+        ['9007199254740992', '9007199254740993'].map((value, n) => ({
+          ...exact,
+          source: { instance: 'h', boot: 'exact' },
+          sequence: n + 1,
+          time_us: at + n * 1_000,
+          value,
+          quality: 'good' as const,
+          reason: null,
+        })),
+      )
+      const { readings } = await store.readings.query({ device_id: 'exact' })
+      assert.deepEqual(
+        readings.map((reading) => [reading.unit, reading.value]),
+        [
+          [unit, '9007199254740993'],
+          [unit, '9007199254740992'],
+        ],
+      )
+      const span = { from: at, to: at + 60e6 }
+      for (const every of ['1m', 'day'] as const) {
+        const [bucket] = await store.readings.buckets({ device_id: 'exact', point: 'counter', ...span, every })
+        assert.deepEqual([bucket?.count, bucket?.last], [2, '9007199254740993'], every)
+      }
+    })
+
     test('buckets count, average, and tell minimum, maximum and the last value', async () => {
       const t0 = micros('2026-01-05T00:00:00Z')
       const rows = [0, 1, 2, 3, 14, 15].map((minute) => row('buckets', 'p', t0 + minute * 60_000_000, minute))
