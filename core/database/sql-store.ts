@@ -1,15 +1,11 @@
-import { rename, rm, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import { type Dialect, Kysely, MysqlDialect, PostgresDialect, sql } from 'kysely'
 import type { DatabaseConfig } from '../config/config.js'
 import type { Clock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
-import { loadAppMigrations } from './app-migrations.js'
 import { type Trouble, troubleOf } from './connection-errors.js'
 import type { DialectName } from './dialect.js'
-import { makeHypertable } from './hypertable.js'
 import { Login } from './login.js'
-import { FRAMEWORK_MIGRATIONS } from './migrations/index.js'
-import { Migrator } from './migrator.js'
 import { mysqlPool } from './mysql.js'
 import type { OpenOptions } from './open.js'
 import { postgresPool, type ServerOptions } from './postgres.js'
@@ -26,8 +22,8 @@ import { AuditRepository, EventRepository } from './repositories/log-repositorie
 import { ParkedRepository } from './repositories/parked.js'
 import { Revision } from './repositories/revision.js'
 import { TargetRepository } from './repositories/targets.js'
+import { Schema } from './schema.js'
 import { SqliteThread } from './sqlite/client.js'
-import { pruneCopies } from './sqlite/copies.js'
 import { sqliteDialect } from './sqlite/dialect.js'
 import type { MigrationReport, MigrationStatus, Store, StoreState, StoreTransaction } from './store.js'
 import { type FrameworkTables, OF_THIS_DATABASE } from './tables.js'
@@ -59,6 +55,7 @@ export class SqlStore implements Store {
   readonly revision: Revision
   readonly keys: KeyRepository
   readonly #options: Options
+  readonly #schema: Schema
   readonly #file: string | undefined
   readonly #thread: SqliteThread | undefined
   readonly #sqlite: SqliteReadings | undefined
@@ -83,6 +80,13 @@ export class SqlStore implements Store {
     const echo = config.kind !== 'sqlite' && config.echo
     this.kysely = this.#kyselyOf(this.#dialectOf(config, this.#thread), { echo })
     this.#reader = this.#readerOf(config, echo)
+    this.#schema = new Schema({
+      ...options,
+      kysely: this.kysely,
+      dialect: this.dialect,
+      ...(this.#file !== undefined && this.#file !== ':memory:' && { file: this.#file }),
+      backup: (file) => this.backup(file),
+    })
     const context = this.#contextOf(this.kysely, this.#reader?.kysely)
     this.devices = new DeviceRepository(context)
     this.targets = new TargetRepository(context)
@@ -126,25 +130,16 @@ export class SqlStore implements Store {
     await sql`select 1`.execute(this.kysely)
   }
 
-  async migrate({ moveReadings = false } = {}): Promise<MigrationReport> {
-    const framework = this.#migrator('routemq_migrations', FRAMEWORK_MIGRATIONS)
-    const app = this.#migrator('routemq_app_migrations', await loadAppMigrations(this.#options.appMigrationsDir))
-    const copy = await this.#copyBefore(framework, app)
-    const ran = { framework: await framework.up(), app: await app.up() }
-    return { ...ran, copy, hypertable: await this.#hypertable(moveReadings) }
+  migrate({ moveReadings = false } = {}): Promise<MigrationReport> {
+    return this.#schema.migrate(moveReadings)
   }
 
-  async migrationStatus(): Promise<MigrationStatus> {
-    const app = await loadAppMigrations(this.#options.appMigrationsDir)
-    return {
-      framework: await this.#migrator('routemq_migrations', FRAMEWORK_MIGRATIONS).status(),
-      app: await this.#migrator('routemq_app_migrations', app).status(),
-    }
+  migrationStatus(): Promise<MigrationStatus> {
+    return this.#schema.status()
   }
 
-  async rollback(): Promise<string | undefined> {
-    const steps = await loadAppMigrations(this.#options.appMigrationsDir)
-    return this.#migrator('routemq_app_migrations', steps).down()
+  rollback(): Promise<string | undefined> {
+    return this.#schema.rollback()
   }
 
   async backup(file: string): Promise<void> {
@@ -249,10 +244,6 @@ export class SqlStore implements Store {
     return login
   }
 
-  #migrator(table: string, steps: ConstructorParameters<typeof Migrator>[0]['steps']): Migrator {
-    return new Migrator({ db: this.kysely, dialect: this.dialect, table, steps, now: () => this.#options.clock.now() })
-  }
-
   async #connect(): Promise<void> {
     await this.#followFile()
     await this.ping()
@@ -285,24 +276,6 @@ export class SqlStore implements Store {
     )
   }
 
-  /** Where it cannot be made, a plain table serves as well. */
-  async #hypertable(moveReadings: boolean): Promise<boolean> {
-    if (this.dialect !== 'postgres') return false
-    const { logger } = this.#options
-    try {
-      const outcome = await makeHypertable(this.kysely, moveReadings)
-      if (outcome === 'made') logger.info({}, 'Readings are kept in a hypertable of TimescaleDB')
-      if (outcome === 'has_rows') {
-        logger.info({}, 'TimescaleDB is there, and readings are in a plain table: `routemq migrate` moves them')
-      }
-      return outcome === 'made'
-    } catch (error) {
-      if (troubleOf(error) !== undefined) throw error
-      logger.warn({ error: reasonOf(error) }, 'Readings stay in a plain table: TimescaleDB made no hypertable of it')
-      return false
-    }
-  }
-
   /** On a full or read-only disk reading goes on: only what can be written as well is there again. */
   async #tryWriting(): Promise<void> {
     const db = this.kysely as Kysely<FrameworkTables>
@@ -313,29 +286,6 @@ export class SqlStore implements Store {
       if (dialect === 'mysql') await insert.onDuplicateKeyUpdate({ value }).execute()
       else await insert.onConflict((conflict) => conflict.column('name').doUpdateSet({ value })).execute()
     }
-  }
-
-  /** A copy of the file beside it, before the first migration of a database that holds something. */
-  async #copyBefore(...migrators: readonly Migrator[]): Promise<string | undefined> {
-    if (this.#file === undefined || this.#file === ':memory:') return undefined
-    const statuses = await Promise.all(migrators.map((migrator) => migrator.status()))
-    const holdsSomething = statuses.some((steps) => steps.some(({ appliedAt }) => appliedAt !== undefined))
-    const pending = statuses.flatMap((steps) => steps.filter(({ appliedAt }) => appliedAt === undefined))[0]
-    if (!holdsSomething || pending === undefined) return undefined
-    const copy = `${this.#file}.before-${pending.name}`
-    const unfinished = `${copy}.${process.pid}.tmp`
-    try {
-      await rm(unfinished, { force: true })
-      await this.backup(unfinished)
-      // Another process may have migrated meanwhile: then this is a copy of afterwards, and the other's the right one.
-      const now = (await Promise.all(migrators.map((migrator) => migrator.status()))).flat()
-      if (!now.some(({ name, appliedAt }) => name === pending.name && appliedAt === undefined)) return undefined
-      await rename(unfinished, copy)
-    } finally {
-      await rm(unfinished, { force: true })
-    }
-    await pruneCopies(this.#file, copy)
-    return copy
   }
 
   #trouble(trouble: Trouble, error: unknown): void {
