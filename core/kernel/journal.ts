@@ -98,7 +98,7 @@ export class Journal<Entry extends EntryInput> {
     } catch (error) {
       if (this.#unkept.length < UNKEPT) this.#unkept.push(entry)
       else this.#options.logger.error({ entry, journal: this.#options.name }, 'there is no place left for an entry')
-      this.#refusal ??= reasonOf(error)
+      if (this.#refusal === undefined) this.#refuse(reasonOf(error))
       this.watch()
       throw error
     }
@@ -168,12 +168,25 @@ export class Journal<Entry extends EntryInput> {
         await spool.tryWriting()
         this.#provedAt = this.#clock.monotonic()
       }
-      this.#refusal = undefined
+      this.#accept()
     } catch (cause) {
-      this.#refusal = reasonOf(cause)
+      this.#refuse(reasonOf(cause))
       const message = `Neither the database nor the disk takes the ${name}: ${this.#refusal}`
       throw new RouteMQError('AUDIT_UNAVAILABLE', message, { cause })
     }
+  }
+
+  /** What lasts is told when it begins and when it ends. */
+  #refuse(reason: string): void {
+    const { name, logger } = this.#options
+    if (this.#refusal === undefined) logger.error({ journal: name, reason }, 'entries can be kept nowhere')
+    this.#refusal = reason
+  }
+
+  #accept(): void {
+    const { name, logger } = this.#options
+    if (this.#refusal !== undefined) logger.info({ journal: name }, 'entries can be kept again')
+    this.#refusal = undefined
   }
 
   #look(): void {

@@ -265,7 +265,8 @@ export class Storage {
 
   event(event: EventInput): void {
     const { events, logger } = this.#parts
-    events?.put(event).catch((error: unknown) => logger.error({ error, event }, 'an event could not be kept'))
+    // Where it has no place the journal says so, and keeps it as soon as there is one.
+    events?.put(event).catch((error: unknown) => logger.debug({ error, event }, 'an event waits for a place'))
   }
 
   /** Who owns which bus: the database server decides, where there is one; else files of this host do. */

@@ -237,7 +237,13 @@ test('while neither database nor disk takes entries, what must be journalled is 
     },
     maxBytes: spool.maxBytes,
   })
-  const watched = journal({ spool: disk(), writable: () => !isAway, retryMs: 5 })
+  const told: string[] = []
+  const logger = {
+    ...silentLogger,
+    info: (_: object, text = '') => told.push(text),
+    error: (_: object, text = '') => told.push(text),
+  }
+  const watched = journal({ spool: disk(), writable: () => !isAway, retryMs: 5, logger })
   assert.equal(watched.refusal, undefined)
   watched.watch()
   await until(() => watched.refusal !== undefined)
@@ -250,6 +256,7 @@ test('while neither database nor disk takes entries, what must be journalled is 
   isAway = false
   await watched.replay()
   assert.deepEqual(await subjects(), ['a'], 'what was refused is journalled as soon as it can be, once')
+  assert.deepEqual(told, ['entries can be kept nowhere', 'entries can be kept again'])
   await watched.stop()
 })
 
