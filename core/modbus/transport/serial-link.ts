@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import type { SerialPort } from 'serialport'
 import type { Link, LinkEvents } from './link.js'
 import { openSerialPort, type SerialEndpoint } from './serial-port.js'
@@ -24,12 +25,23 @@ export class SerialLink implements Link {
         reject(error)
       })
     })
+    let closing: Promise<void> | undefined
     const opening = openSerialPort(this.#endpoint, (port) => {
+      if (!isOver) this.#follow(port, events)
       // Opened after all, but nobody waits any more.
-      if (isOver) port.close(() => {})
-      else this.#follow(port, events)
+      else closing = closed(port)
     })
-    await Promise.race([opening, limit]).finally(cancelLimit)
+    try {
+      await Promise.race([opening, limit]).finally(cancelLimit)
+    } catch (error) {
+      // Whoever wants the line next cannot have it before it is let go.
+      const released = opening.then(
+        () => closing,
+        () => {},
+      )
+      await Promise.race([released, pause(CLOSE_LIMIT_MS, undefined, { ref: false })])
+      throw error
+    }
   }
 
   #follow(port: SerialPort, events: LinkEvents): void {
@@ -57,14 +69,7 @@ export class SerialLink implements Link {
   close(): Promise<void> {
     const port = this.#port
     this.#events = undefined
-    if (port === undefined || !port.isOpen) return Promise.resolve()
-    return new Promise((resolve) => {
-      const insist = setTimeout(resolve, CLOSE_LIMIT_MS)
-      port.close(() => {
-        clearTimeout(insist)
-        resolve()
-      })
-    })
+    return port === undefined || !port.isOpen ? Promise.resolve() : closed(port)
   }
 
   #lost(cause: Error): void {
@@ -73,4 +78,15 @@ export class SerialLink implements Link {
     void this.close()
     events.closed(cause)
   }
+}
+
+/** Closes a port; resolves when that is done, or has taken too long. */
+function closed(port: SerialPort): Promise<void> {
+  return new Promise((resolve) => {
+    const insist = setTimeout(resolve, CLOSE_LIMIT_MS)
+    port.close(() => {
+      clearTimeout(insist)
+      resolve()
+    })
+  })
 }

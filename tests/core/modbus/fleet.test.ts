@@ -57,3 +57,54 @@ test('what a unit answers on a bus that was given away says nothing about the de
   assert.deepEqual(states(), ['unknown'])
   await field.stop(0)
 })
+
+test('a line that is wanted otherwise is opened again only when it was let go; other buses do not wait', async () => {
+  for (const phase of ['opening', 'closing'] as const) {
+    const clock = new FakeClock()
+    const order: string[] = []
+    let letGo = () => {}
+    const released = new Promise<void>((resolve) => {
+      letGo = resolve
+    })
+    const field = new FieldService({
+      ...FIELD_SETTINGS,
+      clock,
+      createTransport: (endpoint) => {
+        const line = new ScriptedTransport(false)
+        if (!('path' in endpoint)) return line
+        const isFirst = order.length === 0
+        line.connect = async () => {
+          order.push(`open ${endpoint.baudRate}`)
+          // It cannot be called off, as open(2) cannot.
+          if (isFirst && phase === 'opening') await released
+        }
+        line.close = async () => {
+          if (isFirst && phase === 'closing') await released
+          order.push(`closed ${endpoint.baudRate}`)
+        }
+        return line
+      },
+    })
+    const serial = (baud_rate: number) =>
+      normalizeDevice({ device_id: 'serial', transport: 'serial', path: '/dev/line', baud_rate, slave_id: 1 })
+    const other = normalizeDevice({ device_id: 'other', host: 'h', port: 502, slave_id: 1 })
+    const ask = (device_id: string) => {
+      field.request({ op: 'read', device_id, register_type: 'holding', address: 0, count: 1 }).catch(() => {})
+    }
+    field.apply([serial(9_600), other])
+    ask('serial')
+    await clock.advance(0)
+    field.apply([serial(19_200), other])
+    ask('serial')
+    ask('other')
+    await clock.advance(2_000)
+    assert.equal(field.gateways().find(({ id }) => id === 'h:502')!.state, 'open', 'it has nothing to do with it')
+    assert.deepEqual(order, ['open 9600'], phase)
+    letGo()
+    await clock.advance(0)
+    assert.deepEqual(order, ['open 9600', 'closed 9600', 'open 19200'], phase)
+    const stopped = field.stop(0)
+    await clock.advance(0)
+    await stopped
+  }
+})
