@@ -26,6 +26,8 @@ export class RangeLearning {
 
   answered(device: Device, polled: Polled): void {
     const { learned } = device
+    // Nothing was ever refused: so it is with nearly every answer.
+    if (learned.isBlank) return
     learned.answered(polled.block.register_type, rangesIn(polled))
     void this.#lookAgain(device, polled)
   }

@@ -33,6 +33,11 @@ export class LearnedRanges {
     return this.#version
   }
 
+  /** True where nothing was learned and no refusal waits for the next. */
+  get isBlank(): boolean {
+    return this.#lessons.length === 0 && this.#refusals.size === 0
+  }
+
   get lessons(): readonly Lesson[] {
     return this.#lessons
   }
@@ -52,7 +57,7 @@ export class LearnedRanges {
 
   /** An answer ends the row of refusals of a request. */
   answered(type: RegisterType, wanted: readonly Wanted[]): void {
-    if (this.#refusals.size > 0) this.#refusals.delete(keyOf(type, wanted))
+    this.#refusals.delete(keyOf(type, wanted))
   }
 
   /** Ends a search with what it found; where it was cut off, with nothing: then the next refusals begin anew. */
