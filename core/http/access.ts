@@ -10,7 +10,12 @@ export interface Wanted {
   readonly scope: KeyScope | 'open'
   /** A browser opens it by itself: it may ask its user for the key as a Basic password. */
   readonly byBrowser: boolean
+  /** A probe asks it, which would call a healthy product dead if somebody else at its address had spent the limit. */
+  readonly isProbe: boolean
 }
+
+/** Paths that are never limited. */
+export const PROBE_PATHS: ReadonlySet<string> = new Set(['/live', '/ready'])
 
 /** Paths that a browser opens by itself. */
 export const BROWSER_PATHS = /^\/(docs(\/.*)?|openapi\.json)$/
@@ -30,7 +35,7 @@ export function admit(
   const { required } = auth
   if (!required) admitLocal(request)
   else if (scope === 'open') {
-    request.caller = { actor: { kind: 'http', name: `anonymous:${request.ip}` }, scope: 'read' }
+    request.caller = { actor: { kind: 'http', name: `anonymous:${request.ip}` }, scope: 'read', anonymous: true }
     return undefined
   }
   const allowBasic = !required || byBrowser
@@ -58,7 +63,8 @@ function settle(
 ): void {
   if (caller === undefined) {
     if (required) throw new RouteMQError('UNAUTHENTICATED', 'this needs a credential')
-    request.caller = forAudit(request, { actor: { kind: 'http', name: `open:${request.ip}` }, scope: 'admin' })
+    const actor = { kind: 'http', name: `open:${request.ip}` } as const
+    request.caller = forAudit(request, { actor, scope: 'admin', anonymous: true })
     return
   }
   request.caller = forAudit(request, caller)

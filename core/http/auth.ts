@@ -9,6 +9,8 @@ import { type TokenVerifier, tokenVerifier } from './tokens.js'
 export interface Caller {
   readonly actor: Actor
   readonly scope: KeyScope
+  /** It showed no credential: for the limits it is where it comes from. */
+  readonly anonymous?: true
 }
 
 const COMMAND_LINE: Caller = { actor: { kind: 'cli', name: 'run-token' }, scope: 'admin' }
@@ -83,6 +85,11 @@ export class Authenticator {
     }
     throw new RouteMQError('UNAUTHENTICATED', 'the credential is not known here, or no longer valid')
   }
+}
+
+/** Whether there is something that claims to be a credential. */
+export function bearsCredential({ authorization, 'x-api-key': key }: Credentials): boolean {
+  return authorization !== undefined || key !== undefined
 }
 
 export function allows(granted: KeyScope, needed: KeyScope): boolean {

@@ -37,6 +37,13 @@ export class RateTable {
     }
     return undefined
   }
+
+  /** As `take`, without counting: how long a client that has had its share waits. */
+  spent(client: string, { max, windowMs }: Rate, now: number): number | undefined {
+    const window = this.#windows.get(client)
+    if (window === undefined || now - window.startedAt >= windowMs || window.taken < max) return undefined
+    return Math.ceil(window.startedAt + windowMs - now)
+  }
 }
 
 /** Who an address is for a limit: of IPv6 the network of 64 bits, which is what one subscriber has. */

@@ -7,9 +7,10 @@ import type { Logger } from '../observability/logger.js'
 import type { Tracing } from '../observability/tracing.js'
 import type { Clock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
-import { admit, BROWSER_PATHS, scopeFor } from './access.js'
+import { admit, BROWSER_PATHS, PROBE_PATHS, scopeFor, type Wanted } from './access.js'
 import type { SidecarApp } from './app.js'
 import type { Authenticator, Caller } from './auth.js'
+import { boundConnections, CONNECTION_BOUNDS, type ConnectionBounds } from './connections.js'
 import { type Gate, gateOf } from './gate.js'
 import { methodsOf, type PathTable, pathTable } from './methods.js'
 import { registerOpenApi, serveOpenApi } from './openapi.js'
@@ -17,6 +18,7 @@ import { pathOf, sendProblem, toRouteMQError } from './problem.js'
 import { adminCacheRoutes } from './routes/admin-cache.js'
 import { adminDeviceRoutes } from './routes/admin-devices.js'
 import { adminKeyRoutes } from './routes/admin-keys.js'
+import { adminPlantRoutes } from './routes/admin-plant.js'
 import { adminPointRoutes } from './routes/admin-points.js'
 import { adminPollingRoutes } from './routes/admin-polling.js'
 import { adminRuntimeRoutes } from './routes/admin-runtime.js'
@@ -35,7 +37,10 @@ const HEADERS_TIMEOUT_MS = 10_000
 const REQUEST_TIMEOUT_MS = 30_000
 /** A connection on which nothing moves for so long is cut off, also one whose reader takes nothing of a long answer. */
 const STALLED_MS = 600_000
-const MAX_CONNECTIONS = 1_000
+
+/** What leads to no route asks for this, and a stream that goes on does. */
+const ANY_READER: Wanted = { scope: 'read', byBrowser: false, isProbe: false }
+
 export interface ServerOptions {
   readonly services: SidecarServices
   /** As the server starts with it: body limit and origins. */
@@ -54,7 +59,7 @@ export interface ServerOptions {
   /** Checks every answer against its schema and turns a mismatch into a 500. For tests. @default false */
   readonly checkAnswers?: boolean | undefined
   readonly timeouts?: { readonly headersMs: number; readonly requestMs: number } | undefined
-  readonly maxConnections?: number | undefined
+  readonly connections?: ConnectionBounds | undefined
 }
 
 export interface Server {
@@ -82,8 +87,7 @@ export async function buildServer(options: ServerOptions): Promise<Server> {
     },
     clientErrorHandler: answerBrokenRequest,
   }).withTypeProvider<ZodTypeProvider>()
-  app.server.maxConnections = options.maxConnections ?? MAX_CONNECTIONS
-  tellDropped(app, options)
+  boundConnections(app.server, options.connections ?? CONNECTION_BOUNDS, options)
   app.setValidatorCompiler(validatorCompiler)
   // Answers are built by us from typed records. Encoding each through its schema again would cost more than the rest of
   // a cached read (benchmarks/http.ts), and turn a harmless surprise into a 500; the tests do it instead.
@@ -115,7 +119,7 @@ export async function buildServer(options: ServerOptions): Promise<Server> {
   }
   const gate = await gateOf(options)
   const observer = observerOf(options)
-  await refuseStrays(app, paths, gate({ scope: 'read', byBrowser: false }), observer('unknown'))
+  await refuseStrays(app, paths, gate(ANY_READER), observer('unknown'))
   watchRoutes(app, gate, observer)
 
   await registerOpenApi(app, { title: services.config.app.name, version: services.version })
@@ -123,12 +127,13 @@ export async function buildServer(options: ServerOptions): Promise<Server> {
     services,
     clock,
     logger,
-    readmit: async (request, reply) => admit(options.auth(), { scope: 'read', byBrowser: false }, request, reply),
+    readmit: async (request, reply) => admit(options.auth(), ANY_READER, request, reply),
   }
   systemRoutes(app, context)
   deviceRoutes(app, context)
   deviceRequestRoutes(app, context)
   adminDeviceRoutes(app, context)
+  adminPlantRoutes(app, context)
   adminPointRoutes(app, context)
   adminPollingRoutes(app, context)
   adminCacheRoutes(app, context)
@@ -171,7 +176,11 @@ async function refuseStrays(
  */
 function watchRoutes(app: SidecarApp, gate: Gate, observer: Observer): void {
   app.addHook('onRoute', (route) => {
-    const wanted = { scope: scopeFor(route.config, route.method), byBrowser: BROWSER_PATHS.test(route.url) }
+    const wanted = {
+      scope: scopeFor(route.config, route.method),
+      byBrowser: BROWSER_PATHS.test(route.url),
+      isProbe: PROBE_PATHS.has(route.url),
+    }
     route.onRequest = [gate(wanted), ...listOf(route.onRequest)]
     route.onResponse = [observer(route.url), ...listOf(route.onResponse)]
   })
@@ -181,7 +190,8 @@ function listOf<T>(hooks: T | readonly T[] | undefined): readonly T[] {
   return hooks === undefined ? [] : Array.isArray(hooks) ? hooks : [hooks as T]
 }
 
-const PROBES: ReadonlySet<string> = new Set(['/live', '/ready', '/health'])
+/** What is asked every few seconds: the answer is a state, not a failure. */
+const PROBES: ReadonlySet<string> = new Set([...PROBE_PATHS, '/health'])
 
 /** One line and one observation for each answered request of a route. */
 type Observer = (route: string) => onResponseHookHandler
@@ -194,7 +204,6 @@ function observerOf({ services, logger, verbose }: ServerOptions): Observer {
     const { statusCode: status, elapsedTime: ms } = reply
     const { method } = request
     metrics.observeHttp?.({ method, route, status, seconds: ms / 1_000 })
-    // Probes are asked every few seconds and their answer is a state, not a failure.
     const failed = status >= 500 && !PROBES.has(route)
     const changes = method !== 'GET' && method !== 'HEAD' && method !== 'OPTIONS'
     if (failed || changes || verbose()) {
@@ -217,17 +226,6 @@ function observerOf({ services, logger, verbose }: ServerOptions): Observer {
 /** What all request ids of this process begin with; the rest counts, from 8 digits on. As a whole they look like a UUID. */
 const ID_PREFIX = randomUUID().slice(0, 28)
 let ids = 0x1000_0000
-
-/** A connection too many is closed without a word; the log says it, once a minute. */
-function tellDropped({ server }: SidecarApp, { logger, clock }: ServerOptions): void {
-  let toldAt = Number.NEGATIVE_INFINITY
-  server.on('drop', () => {
-    const now = clock.monotonic()
-    if (now - toldAt < 60_000) return
-    toldAt = now
-    logger.warn({ connections: server.maxConnections }, 'connections to the sidecar are refused: too many are open')
-  })
-}
 
 /** The id a caller gave, where it is harmless, so that one id runs through the logs of all systems. */
 function requestId({ headers }: { readonly headers: Record<string, string | string[] | undefined> }): string {

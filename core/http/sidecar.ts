@@ -6,6 +6,7 @@ import { type Clock, systemClock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
 import type { SidecarApp } from './app.js'
 import { Authenticator } from './auth.js'
+import type { ConnectionBounds } from './connections.js'
 import { isLoopback } from './guard.js'
 import { isUsable } from './keys.js'
 import { buildServer } from './server.js'
@@ -29,8 +30,8 @@ export interface SidecarOptions {
   readonly checkAnswers?: boolean
   /** Longest time for the headers of a request, and for the whole of it. @default 10 s and 30 s */
   readonly timeouts?: { readonly headersMs: number; readonly requestMs: number }
-  /** Connections open at a time; one more is closed. @default 1000 */
-  readonly maxConnections?: number
+  /** Connections open at a time; one more is closed. @default 1000, and 250 of one address */
+  readonly connections?: ConnectionBounds
 }
 
 export interface Sidecar {
@@ -80,7 +81,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
         'no API key is valid any more: only the command line of this machine is let in',
       )
   }
-  const { extend, checkAnswers, timeouts, maxConnections, tracing } = options
+  const { extend, checkAnswers, timeouts, connections, tracing } = options
   const { app, endStreams } = await buildServer({
     services,
     config,
@@ -93,7 +94,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     extend,
     checkAnswers,
     timeouts,
-    maxConnections,
+    connections,
   })
   try {
     await listen(app, config)

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { deviceIdSchema } from '../../modbus/device-schema.js'
 import { RouteMQError } from '../../support/errors.js'
 import type { SidecarApp } from '../app.js'
+import { clientOf } from '../gate.js'
 import { answers } from '../schemas.js'
 import type { LiveEvent } from '../services.js'
 import { present, type RouteContext } from './context.js'
@@ -11,12 +12,14 @@ const HEARTBEAT_MS = 15_000
 /** A reader that lets so many bytes pile up is dropped; it comes back by itself and starts from now. */
 const MAX_WAITING_BYTES = 1_048_576
 const MAX_STREAMS = 200
+/** Of one caller; without a credential, of one address. */
+const MAX_STREAMS_EACH = 50
 /** What waits for a reader may leave for so long after the end. */
 const LAST_BYTES_MS = 1_000
 
 /** Live values and changes of state as server-sent events. Returns what ends all streams. */
 export function streamRoutes(app: SidecarApp, { services, clock, logger, readmit }: RouteContext): () => void {
-  const open = new Set<() => void>()
+  const open = new Map<() => void, string>()
   let ended = false
   // One event goes to many readers: it becomes text once.
   let last: LiveEvent | undefined
@@ -49,7 +52,13 @@ export function streamRoutes(app: SidecarApp, { services, clock, logger, readmit
     (request, reply) => {
       const live = present(services.live, 'live values')
       if (ended) throw new RouteMQError('SHUTTING_DOWN', 'the product is stopping')
-      if (open.size >= MAX_STREAMS) return present(undefined, `room for more than ${MAX_STREAMS} streams`)
+      const client = clientOf(request)
+      refuseOver(open.size, MAX_STREAMS, 'live streams are open')
+      refuseOver(
+        [...open.values()].filter((each) => each === client).length,
+        MAX_STREAMS_EACH,
+        'live streams of this caller are open',
+      )
       const { device_id, type } = request.query
       const { raw } = reply
       reply.hijack()
@@ -98,7 +107,7 @@ export function streamRoutes(app: SidecarApp, { services, clock, logger, readmit
         )
       }
       beat()
-      open.add(end)
+      open.set(end, client)
       raw.on('close', leave)
       raw.on('error', leave)
     },
@@ -106,6 +115,11 @@ export function streamRoutes(app: SidecarApp, { services, clock, logger, readmit
 
   return () => {
     ended = true
-    for (const end of open) end()
+    for (const end of open.keys()) end()
   }
+}
+
+function refuseOver(streams: number, limit: number, what: string): void {
+  if (streams < limit) return
+  throw new RouteMQError('THROTTLED', `${streams} ${what}, and more are not served`, { details: { limit } })
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { createServer, get } from 'node:http'
+import { Agent, createServer, get, type IncomingMessage } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import { test } from 'node:test'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
@@ -82,6 +82,31 @@ test('a reader that takes nothing is dropped, its neighbour keeps reading', asyn
   await until(() => bytes > before)
   request.destroy()
   stuck.destroy()
+})
+
+test('one caller cannot take the streams of all: the one too many is told, the next caller reads', async (context) => {
+  const { live, listeners } = feed()
+  const sidecar = await start(context, { services: plant({ live }), config: { apiKeys: ['one', 'two'] } })
+  const agent = new Agent()
+  context.after(() => agent.destroy())
+  const open = async (key: string) => {
+    const [response] = await once(
+      get(`${sidecar.url}/api/stream`, { agent, headers: { 'x-api-key': key } }),
+      'response',
+    )
+    return response as IncomingMessage
+  }
+  const mine = await Promise.all(Array.from({ length: 50 }, () => open('one')))
+  assert.deepEqual(new Set(mine.map(({ statusCode }) => statusCode)), new Set([200]))
+  const refused = await sidecar.get('/api/stream', bearer('one'))
+  assert.deepEqual(
+    [refused.status, refused.body.code, refused.body.details, refused.headers['retry-after']],
+    [429, 'THROTTLED', { limit: 50 }, '1'],
+  )
+  assert.equal((await open('two')).statusCode, 200)
+  mine[0]!.destroy()
+  await until(() => listeners.size === 50)
+  assert.equal((await open('one')).statusCode, 200)
 })
 
 test('a stream ends when the key it was opened with is revoked, and beats until then', async (context) => {
