@@ -1,9 +1,8 @@
-import type { HttpConfig } from '../config/config.js'
 import type { Actor } from '../modbus/field.js'
 import { RouteMQError } from '../support/errors.js'
 import { hashKey, isUsable, prefixOf, sameDigest } from './keys.js'
 import { KEY_SCOPES, type KeyScope, type KeyService } from './services.js'
-import { type TokenVerifier, tokenVerifier } from './tokens.js'
+import type { TokenVerifier } from './tokens.js'
 
 /** Who asks, and how far it may go. */
 export interface Caller {
@@ -21,7 +20,10 @@ export interface Credentials {
 }
 
 export interface AuthenticatorOptions {
-  readonly config: HttpConfig
+  /** Keys of the configuration, allowed everything. */
+  readonly apiKeys: readonly string[]
+  /** Only where tokens are taken. */
+  readonly verifyToken: TokenVerifier | undefined
   /** Secret of this run, known to the owner of `run.json`. */
   readonly runToken: string
   readonly keys?: KeyService | undefined
@@ -35,22 +37,20 @@ export class Authenticator {
   readonly #options: AuthenticatorOptions
   readonly #runToken: Buffer
   readonly #configured: readonly { readonly digest: Buffer; readonly caller: Caller }[]
-  readonly #verifyToken: TokenVerifier | undefined
 
   constructor(options: AuthenticatorOptions) {
     this.#options = options
     this.#runToken = hashKey(options.runToken)
-    this.#configured = options.config.apiKeys.map((key, index) => ({
+    this.#configured = options.apiKeys.map((key, index) => ({
       digest: hashKey(key),
       caller: { actor: { kind: 'http', name: `key:configured-${index + 1}` }, scope: 'admin' },
     }))
-    this.#verifyToken = options.config.jwt === undefined ? undefined : tokenVerifier(options.config.jwt)
   }
 
   /** False: everything is open to this machine, and only to it. */
   get required(): boolean {
-    const { always, keys } = this.#options
-    return always || this.#configured.length > 0 || this.#verifyToken !== undefined || keys?.any() === true
+    const { always, keys, verifyToken } = this.#options
+    return always || this.#configured.length > 0 || verifyToken !== undefined || keys?.any() === true
   }
 
   /**
@@ -80,8 +80,9 @@ export class Authenticator {
   }
 
   #ofToken(secret: string): Promise<Caller> {
-    if (this.#verifyToken !== undefined && secret.split('.').length === 3) {
-      return this.#verifyToken(secret).then(({ name, scope }) => ({ actor: { kind: 'http', name }, scope }))
+    const { verifyToken } = this.#options
+    if (verifyToken !== undefined && secret.split('.').length === 3) {
+      return verifyToken(secret).then(({ name, scope }) => ({ actor: { kind: 'http', name }, scope }))
     }
     throw new RouteMQError('UNAUTHENTICATED', 'the credential is not known here, or no longer valid')
   }

@@ -1,4 +1,5 @@
 import type { AddressInfo } from 'node:net'
+import { isDeepStrictEqual } from 'node:util'
 import type { Config, HttpConfig, LogConfig } from '../config/config.js'
 import { type Logger, silentLogger } from '../observability/logger.js'
 import type { Tracing } from '../observability/tracing.js'
@@ -11,6 +12,7 @@ import { isLoopback } from './guard.js'
 import { isUsable } from './keys.js'
 import { buildServer } from './server.js'
 import type { SidecarServices } from './services.js'
+import { tokenVerifier } from './tokens.js'
 
 /** How many ports after the wanted one are tried before any free one is taken. */
 const NEIGHBOURS = 20
@@ -58,9 +60,10 @@ export interface Sidecar {
 export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
   const { services, config, runToken, logger = silentLogger, clock = systemClock } = options
   const local = isLoopback(config.host)
-  const authenticator = (generation: HttpConfig) =>
-    new Authenticator({ config: generation, runToken, keys: services.keys, always: !local, now: () => clock.now() })
   let current = config
+  let verifyToken = config.jwt === undefined ? undefined : tokenVerifier(config.jwt)
+  const authenticator = ({ apiKeys }: HttpConfig) =>
+    new Authenticator({ apiKeys, verifyToken, runToken, keys: services.keys, always: !local, now: () => clock.now() })
   let auth = authenticator(config)
   let verbose = isVerbose(services.config.log)
   const configured = config.apiKeys.length > 0 || config.jwt !== undefined || services.keys?.any() === true
@@ -109,6 +112,9 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
     port,
     moved: config.port !== 0 && port !== config.port,
     reconfigure(next) {
+      // Else what is known of the issuer's keys would be lost with every reload.
+      const isSame = isDeepStrictEqual(next.http.jwt, current.jwt)
+      if (!isSame) verifyToken = next.http.jwt === undefined ? undefined : tokenVerifier(next.http.jwt)
       current = next.http
       auth = authenticator(next.http)
       verbose = isVerbose(next.log)

@@ -1,3 +1,4 @@
+import type { JWKSCacheInput, JWTVerifyGetKey } from 'jose'
 import type { JwtConfig } from '../config/config.js'
 import { RouteMQError } from '../support/errors.js'
 import { KEY_SCOPES, type KeyScope } from './services.js'
@@ -9,6 +10,13 @@ export interface TokenHolder {
 
 /** A key that the set does not have makes it be fetched again, at most so often: strangers can name any key. */
 const COOLDOWN_MS = 10_000
+/** A key set older than this is fetched again. */
+const MAX_AGE_MS = 600_000
+
+interface KeySetTimes {
+  readonly cooldownMs: number
+  readonly maxAgeMs: number
+}
 
 /** Checks one token. Rejects with UNAUTHENTICATED, or JWKS_UNAVAILABLE where its keys cannot be fetched. */
 export type TokenVerifier = (token: string) => Promise<TokenHolder>
@@ -17,22 +25,22 @@ export type TokenVerifier = (token: string) => Promise<TokenHolder>
  * A verifier of JSON Web Tokens. Each kind of key has exactly one algorithm, HS256 for the secret and RS256 for the key
  * set, so that neither `none` nor a public key used as a secret is ever taken. A token must expire and name a subject.
  */
-export function tokenVerifier(config: JwtConfig, options: { readonly cooldownMs?: number } = {}): TokenVerifier {
+export function tokenVerifier(
+  config: JwtConfig,
+  { cooldownMs = COOLDOWN_MS, maxAgeMs = MAX_AGE_MS }: Partial<KeySetTimes> = {},
+): TokenVerifier {
   let verifier: Promise<TokenVerifier> | undefined
   return async (token) => {
     // The library is loaded with the first token.
-    verifier ??= import('jose').then((jose) => verifierOf(config, jose, options.cooldownMs ?? COOLDOWN_MS))
+    verifier ??= import('jose').then((jose) => verifierOf(config, jose, { cooldownMs, maxAgeMs }))
     return (await verifier)(token)
   }
 }
 
 type Jose = typeof import('jose')
 
-function verifierOf(
-  config: JwtConfig,
-  { createRemoteJWKSet, errors, jwtVerify }: Jose,
-  cooldownDuration: number,
-): TokenVerifier {
+function verifierOf(config: JwtConfig, jose: Jose, times: KeySetTimes): TokenVerifier {
+  const { errors, jwtVerify } = jose
   const { secret, jwksUrl } = config
   const options = {
     requiredClaims: ['exp', 'sub'],
@@ -41,10 +49,7 @@ function verifierOf(
     ...(config.audience === undefined ? {} : { audience: config.audience }),
   }
   const shared = secret === undefined ? undefined : new TextEncoder().encode(secret)
-  const remote =
-    jwksUrl === undefined
-      ? undefined
-      : createRemoteJWKSet(new URL(jwksUrl), { timeoutDuration: 3_000, cooldownDuration })
+  const remote = jwksUrl === undefined ? undefined : keySetAt(new URL(jwksUrl), jose, times)
   return async function verify(token) {
     try {
       const algorithm = algorithmOf(token)
@@ -58,6 +63,37 @@ function verifierOf(
     } catch (error) {
       throw refusal(error, errors)
     }
+  }
+}
+
+/**
+ * The keys at an address. Once they were fetched they stay good while the address does not answer: an identity provider that
+ * is away must not lock out everyone with a valid token. They are fetched again while requests go on with what is known; after
+ * a long silence first, for a key that was taken out of the set must not be taken because nobody looked.
+ */
+function keySetAt(
+  url: URL,
+  { createRemoteJWKSet, jwksCache }: Jose,
+  { cooldownMs, maxAgeMs }: KeySetTimes,
+): JWTVerifyGetKey {
+  const cache: JWKSCacheInput = {}
+  const remote = createRemoteJWKSet(url, {
+    timeoutDuration: 3_000,
+    cooldownDuration: cooldownMs,
+    cacheMaxAge: Number.POSITIVE_INFINITY,
+    [jwksCache]: cache,
+  })
+  let triedAt = Number.NEGATIVE_INFINITY
+  return async (header, token) => {
+    const now = Date.now()
+    const age = now - ((cache as { uat?: number }).uat ?? now)
+    if (age > maxAgeMs && now - triedAt >= cooldownMs) {
+      const silence = Math.min(age, now - triedAt)
+      triedAt = now
+      const fetched = remote.reload().catch(() => {})
+      if (silence >= 2 * maxAgeMs) await fetched
+    }
+    return remote(header, token)
   }
 }
 

@@ -3,8 +3,13 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { type TestContext, test } from 'node:test'
+import { setTimeout as pause } from 'node:timers/promises'
 import { exportJWK, exportSPKI, generateKeyPair, SignJWT } from 'jose'
+import type { JwtConfig } from '../../../core/config/config.js'
 import { type TokenVerifier, tokenVerifier } from '../../../core/http/tokens.js'
+import { bearer } from './client.js'
+import { httpConfig, testConfig } from './fake-services.js'
+import { start } from './started.js'
 
 const SECRET = 'a-secret-of-at-least-thirty-two-bytes!!'
 
@@ -20,10 +25,10 @@ async function keyPair(kid: string) {
 
 /** The key set of an issuer; `answer` is what it says next. */
 async function issuer(t: TestContext) {
-  const set = { body: '{"keys":[]}', fetched: 0 }
+  const set = { body: '{"keys":[]}', status: 200, fetched: 0 }
   const server = createServer((_request, response) => {
     set.fetched += 1
-    response.writeHead(200, { 'content-type': 'application/json' }).end(set.body)
+    response.writeHead(set.status, { 'content-type': 'application/json' }).end(set.body)
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.after(() => server.close().closeAllConnections())
@@ -74,6 +79,54 @@ test('tokens with made-up keys do not make the key set be fetched for each', asy
     assert.equal(await codeOf(verify, stranger), 'UNAUTHENTICATED')
   }
   assert.equal(set.fetched, 1)
+})
+
+test('an issuer that is away locks nobody out: the keys that were fetched stay good until it says otherwise', async (t) => {
+  const { set, jwksUrl } = await issuer(t)
+  const [known, other] = await Promise.all([keyPair('known'), keyPair('other')])
+  const verify = tokenVerifier({ jwksUrl }, { cooldownMs: 0, maxAgeMs: 1 })
+  set.body = JSON.stringify({ keys: [known.jwk] })
+  assert.equal(await codeOf(verify, await known.sign()), 'jwt:svc read')
+  set.status = 500
+  for (let count = 0; count < 3; count += 1) {
+    const fetched = set.fetched
+    await pause(5)
+    assert.equal(await codeOf(verify, await known.sign()), 'jwt:svc read')
+    while (set.fetched === fetched) await pause(5)
+  }
+  assert.equal(await codeOf(verify, await other.sign()), 'JWKS_UNAVAILABLE', 'what is not known cannot be judged')
+  set.status = 200
+  set.body = JSON.stringify({ keys: [other.jwk] })
+  while ((await codeOf(verify, await known.sign())) !== 'UNAUTHENTICATED') await pause(5)
+  assert.equal(await codeOf(verify, await other.sign()), 'jwt:svc read')
+})
+
+test('after a long silence the set is fetched before a key of it is taken', async (t) => {
+  const { set, jwksUrl } = await issuer(t)
+  const known = await keyPair('known')
+  const verify = tokenVerifier({ jwksUrl }, { cooldownMs: 0, maxAgeMs: 1 })
+  set.body = JSON.stringify({ keys: [known.jwk] })
+  assert.equal(await codeOf(verify, await known.sign()), 'jwt:svc read')
+  set.body = '{"keys":[]}'
+  await pause(20)
+  assert.equal(await codeOf(verify, await known.sign()), 'UNAUTHENTICATED')
+})
+
+test('a reload that leaves the tokens as they are keeps what is known of the issuer', async (t) => {
+  const { set, jwksUrl } = await issuer(t)
+  const known = await keyPair('known')
+  set.body = JSON.stringify({ keys: [known.jwk] })
+  const sidecar = await start(t, { config: { jwt: { jwksUrl } } })
+  const status = async () => (await sidecar.get('/api/devices', bearer(await known.sign()))).status
+  const reload = (jwt: JwtConfig) =>
+    sidecar.reconfigure({ ...testConfig, http: httpConfig({ jwt, rateLimit: { max: 100, windowMs: 1_000 } }) })
+  assert.equal(await status(), 200)
+  set.status = 500
+  reload({ jwksUrl })
+  assert.equal(await status(), 200)
+  assert.equal(set.fetched, 1)
+  reload({ jwksUrl, issuer: 'https://plant.example' })
+  assert.equal(await status(), 503)
 })
 
 test('a key set that is none is no fault of the caller', async (t) => {
