@@ -25,7 +25,15 @@ export function queryBoolean() {
 }
 
 /** An ISO 8601 time with its zone. */
-export const queryTime = z.iso.datetime({ offset: true })
+export const queryTime = z.iso.datetime({
+  offset: true,
+  error: ({ input }) =>
+    typeof input === 'string' && WITHOUT_ZONE.test(input)
+      ? 'has no zone: end it with Z, or such as +01:00 (%2B01:00 in a URL)'
+      : undefined,
+})
+/** Also one whose `+` became a space on its way. */
+const WITHOUT_ZONE = /^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?( \d\d:?\d\d)?)?$/
 
 export const isoTime = z.iso.datetime({ offset: true }).describe('ISO 8601, UTC')
 export const registerType = z.enum(REGISTER_TYPES)

@@ -18,13 +18,21 @@ export function historyViews(store: Store): Pick<SidecarServices, 'readings' | '
       },
       async buckets({ device_id, point, from, to = new Date().toISOString(), bucket, tz }, signal) {
         const query = { device_id, point, from, to, every: bucket, tz }
-        const records = await store.readings.buckets(query, signal)
+        const records = await store.readings.buckets(query, signal).catch(namingBucket)
         return records.map((record) => ({ ...record, device_id, point }))
       },
     },
     events: async (query) => pageOf(await store.events.list(logFilter(query)), query.limit, eventView),
     audit: async (query) => pageOf(await store.audit.list(logFilter(query)), query.limit, auditView),
   }
+}
+
+/** What the database calls `every` is the parameter `bucket` here. */
+function namingBucket(error: unknown): never {
+  if (!(error instanceof RouteMQError) || error.details?.field !== 'every') throw error
+  const { field: _, ...details } = error.details
+  const fields = [{ field: 'bucket', message: error.message }]
+  throw new RouteMQError(error.code, error.message, { details: { ...details, fields }, cause: error })
 }
 
 function readingFilter(query: ReadingQuery) {

@@ -29,6 +29,10 @@ const range = {
   from: queryTime.optional().describe('Inclusive'),
   to: queryTime.optional().describe('Exclusive'),
 }
+/** Nothing lies between: an empty answer would hide the mistake. */
+const isForwards = ({ from, to }: { from?: string | undefined; to?: string | undefined }) =>
+  from === undefined || to === undefined || Date.parse(from) <= Date.parse(to)
+const BACKWARDS = { path: ['from'], message: 'must not be after to' }
 const paging = {
   limit: queryInteger(1, MAX_PAGE).default(100),
   cursor: plainText(1, 500).optional().describe('`next` of the page before'),
@@ -61,7 +65,10 @@ export function historyRoutes(app: SidecarApp, { services }: RouteContext): void
       schema: {
         tags,
         summary: 'Readings, newest first',
-        querystring: z.strictObject({ ...readingFilter, ...paging }).refine(namesBlock, BLOCK_UNNAMED),
+        querystring: z
+          .strictObject({ ...readingFilter, ...paging })
+          .refine(namesBlock, BLOCK_UNNAMED)
+          .refine(isForwards, BACKWARDS),
         response: answers({ 200: pageOf(readingSchema) }),
       },
     },
@@ -75,17 +82,19 @@ export function historyRoutes(app: SidecarApp, { services }: RouteContext): void
         tags,
         summary: 'Average, least, greatest and last value of a point per interval or day, oldest first',
         description: 'At most 1,000 buckets; those without a number are left out.',
-        querystring: z.strictObject({
-          device_id: deviceIdSchema,
-          point: plainText(1, 100),
-          from: queryTime.describe('Inclusive'),
-          to: queryTime.optional().describe('Exclusive; now by default'),
-          bucket: z
-            .string()
-            .regex(/^(day|[1-9]\d{0,5}[smh])$/)
-            .describe('Width: day, or for example 10s, 15m, 1h'),
-          tz: z.string().min(1).max(60).refine(isTimeZone, 'must be an IANA time zone').default('UTC'),
-        }),
+        querystring: z
+          .strictObject({
+            device_id: deviceIdSchema,
+            point: plainText(1, 100),
+            from: queryTime.describe('Inclusive'),
+            to: queryTime.optional().describe('Exclusive; now by default'),
+            bucket: z
+              .string()
+              .regex(/^(day|[1-9]\d{0,5}[smh])$/)
+              .describe('Width: day, or for example 10s, 15m, 1h'),
+            tz: z.string().min(1).max(60).refine(isTimeZone, 'must be an IANA time zone').default('UTC'),
+          })
+          .refine(isForwards, BACKWARDS),
         response: answers({ 200: z.array(bucketSchema) }),
       },
     },
@@ -112,7 +121,7 @@ export function historyRoutes(app: SidecarApp, { services }: RouteContext): void
       schema: {
         tags,
         summary: 'Readings as CSV, newest first, as a stream',
-        querystring: z.strictObject(readingFilter).refine(namesBlock, BLOCK_UNNAMED),
+        querystring: z.strictObject(readingFilter).refine(namesBlock, BLOCK_UNNAMED).refine(isForwards, BACKWARDS),
         response: answers({ 200: { description: 'CSV', content: { 'text/csv': { schema: z.string() } } } }),
       },
     },
@@ -134,12 +143,14 @@ export function historyRoutes(app: SidecarApp, { services }: RouteContext): void
       schema: {
         tags,
         summary: 'What happened, newest first',
-        querystring: z.strictObject({
-          device_id: deviceIdSchema.optional(),
-          kind: plainText(1, 100).optional(),
-          ...range,
-          ...paging,
-        }),
+        querystring: z
+          .strictObject({
+            device_id: deviceIdSchema.optional(),
+            kind: plainText(1, 100).optional(),
+            ...range,
+            ...paging,
+          })
+          .refine(isForwards, BACKWARDS),
         response: answers({ 200: pageOf(eventSchema) }),
       },
     },
@@ -153,7 +164,9 @@ export function historyRoutes(app: SidecarApp, { services }: RouteContext): void
       schema: {
         tags,
         summary: 'Writes and changes, and who made them',
-        querystring: z.strictObject({ device_id: deviceIdSchema.optional(), ...range, ...paging }),
+        querystring: z
+          .strictObject({ device_id: deviceIdSchema.optional(), ...range, ...paging })
+          .refine(isForwards, BACKWARDS),
         response: answers({ 200: pageOf(auditSchema) }),
       },
     },

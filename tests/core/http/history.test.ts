@@ -39,6 +39,29 @@ test('readings come a page at a time, filters as asked for', async (context) => 
   }
 })
 
+test('a time without its zone, and a range that runs backwards, are refused by what is wrong with them', async (context) => {
+  const services = fullPlant()
+  const sidecar = await start(context, { services })
+  const errors = async (path: string) => (await sidecar.get(path)).body.errors
+  const zone = { field: 'from', message: 'has no zone: end it with Z, or such as +01:00 (%2B01:00 in a URL)' }
+  const written = [
+    '2026-01-01',
+    '2026-01-01T00:00',
+    '2026-01-01T00:00:00',
+    '2026-01-01T00:00:00.5',
+    '2026-01-01T00:00:00+01:00',
+  ]
+  for (const from of written) assert.deepEqual(await errors(`/api/readings?from=${from}`), [zone], from)
+  assert.notDeepEqual(await errors('/api/readings?from=yesterday'), [zone])
+  const backwards = 'from=2026-01-02T00:00:00Z&to=2026-01-01T23:59:59Z'
+  const buckets = '/api/readings/buckets?device_id=meter-1&point=level&bucket=1h&'
+  for (const path of ['/api/readings?', '/api/readings.csv?', buckets, '/api/events?', '/api/audit?']) {
+    assert.deepEqual(await errors(path + backwards), [{ field: 'from', message: 'must not be after to' }], path)
+  }
+  assert.deepEqual(services.queries, [])
+  assert.equal((await sidecar.get('/api/events?from=2026-01-02T00:00:00Z&to=2026-01-02T01:00:00%2B01:00')).status, 200)
+})
+
 test('a value is asked for as it is shown, and a quality by its name', async (context) => {
   const services = fullPlant()
   const sidecar = await start(context, { services })

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { ReadingWrite } from '../../../core/database/readings/reading.js'
 import { historyViews } from '../../../core/kernel/history-views.js'
+import type { RouteMQError } from '../../../core/support/errors.js'
 import { openStore, ownDatabase } from '../database/databases.js'
 
 const T0 = Date.parse('2026-01-01T00:00:00Z') * 1e3
@@ -47,6 +48,13 @@ test('times that an answer shows may be asked with: each row is in one of two ra
     tz: 'UTC',
   })
   assert.equal(bucket?.count, 2)
+  const many = { device_id: 'meter', point: 'p', from: '2026-01-01T00:00:00Z', to: '2026-01-02T00:00:00Z', tz: 'UTC' }
+  await assert.rejects(readings!.buckets!({ ...many, bucket: 1_000 }), (error: RouteMQError) => {
+    const [mistake] = error.details!.fields as { field: string; message: string }[]
+    assert.equal(mistake?.field, 'bucket', 'as the caller knows it')
+    assert.match(mistake.message, /86400 buckets/)
+    return error.code === 'REQUEST_INVALID'
+  })
   const shown = (await events!({ limit: 10 })).items[0]!.timestamp
   assert.deepEqual((await events!({ limit: 10, to: shown })).items.length, 1)
   assert.deepEqual((await events!({ limit: 10, from: shown })).items.length, 1)
