@@ -147,15 +147,21 @@ const fields = {
   options: deviceOptionsSchema,
 }
 
+/** Times of a record that is sent back as it was shown: taken and ignored, the product keeps them itself. */
+export const shownTimes = {
+  created_at: z.string().meta({ readOnly: true }),
+  updated_at: z.string().meta({ readOnly: true }),
+}
+
 /** Body of a device that is created: the contract's names; everything with a default may be left out. */
 export const deviceInputSchema = z
-  .strictObject({ device_id: deviceIdSchema, ...fields, profile: profileUseSchema })
+  .strictObject({ device_id: deviceIdSchema, ...fields, ...shownTimes, profile: profileUseSchema })
   .partial()
   .required({
     device_id: true,
   })
-/** Body of a partial update. The id of a device never changes. */
-export const deviceUpdateSchema = z.strictObject(fields).partial()
+/** Body of a partial update: also a whole record as it was shown. The id of a device never changes. */
+export const deviceUpdateSchema = z.strictObject({ device_id: deviceIdSchema, ...fields, ...shownTimes }).partial()
 export type DeviceUpdate = z.infer<typeof deviceUpdateSchema>
 
 /** One mistake in an input: which field, what is wrong with it. */
@@ -235,8 +241,12 @@ export function normalizeDevice(input: DeviceInput | unknown, now: number = Date
 export function updateDevice(record: DeviceRecord, update: DeviceUpdate | unknown, now: number = Date.now()) {
   const parsed = deviceUpdateSchema.safeParse(update)
   if (!parsed.success) throw inputError('DEVICE_INVALID', `Device ${record.device_id}`, mistakesOf(parsed.error))
-  const { created_at, updated_at: _, ...known } = record
-  return { ...normalizeDevice({ ...known, ...parsed.data }, now), created_at }
+  const { device_id = record.device_id } = parsed.data
+  if (device_id !== record.device_id) {
+    const field = { field: 'device_id', message: `cannot be changed: this is ${record.device_id}` }
+    throw inputError('DEVICE_INVALID', `Device ${record.device_id}`, [field])
+  }
+  return { ...normalizeDevice({ ...record, ...parsed.data }, now), created_at: record.created_at }
 }
 
 /** What no single field shows: fields that need or exclude each other. */

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { TargetInput, TargetRecord } from './device-record.js'
-import { deviceIdSchema, inputError, mistakesOf } from './device-schema.js'
+import { deviceIdSchema, inputError, mistakesOf, shownTimes } from './device-schema.js'
 import { REGISTER_TYPES } from './field.js'
 import { plainText } from './plain-text.js'
 
@@ -38,13 +38,16 @@ const fields = {
   options: targetOptionsSchema,
 }
 
-/** Body of a polling target that is created. */
+/** Of a record that is sent back as it was shown. */
+const shown = { id: z.number().int().meta({ readOnly: true }), ...shownTimes }
+
+/** Body of a polling target that is created. The id of one that it is a copy of is ignored. */
 export const targetInputSchema = z
-  .strictObject({ device_id: deviceIdSchema, ...fields })
+  .strictObject({ device_id: deviceIdSchema, ...fields, ...shown })
   .partial()
   .required({ device_id: true, address: true })
-/** Body of a partial update. */
-export const targetUpdateSchema = z.strictObject({ device_id: deviceIdSchema, ...fields }).partial()
+/** Body of a partial update: also a whole record as it was shown. */
+export const targetUpdateSchema = z.strictObject({ device_id: deviceIdSchema, ...fields, ...shown }).partial()
 export type TargetUpdate = z.infer<typeof targetUpdateSchema>
 
 /**
@@ -80,8 +83,12 @@ export function normalizeTarget(input: TargetInput | unknown, id: number, now: n
 export function updateTarget(record: TargetRecord, update: TargetUpdate | unknown, now: number = Date.now()) {
   const parsed = targetUpdateSchema.safeParse(update)
   if (!parsed.success) throw inputError('TARGET_INVALID', `Polling target ${record.id}`, mistakesOf(parsed.error))
-  const { id, created_at, updated_at: _, ...known } = record
-  return { ...normalizeTarget({ ...known, ...parsed.data }, id, now), created_at }
+  const { id = record.id } = parsed.data
+  if (id !== record.id) {
+    const field = { field: 'id', message: `cannot be changed: this is ${record.id}` }
+    throw inputError('TARGET_INVALID', `Polling target ${record.id}`, [field])
+  }
+  return { ...normalizeTarget({ ...record, ...parsed.data }, record.id, now), created_at: record.created_at }
 }
 
 function contradictions(record: TargetRecord) {

@@ -72,15 +72,19 @@ export function adminPointRoutes(app: SidecarApp, { services }: RouteContext): v
         tags,
         summary: 'Changes the named fields',
         params,
-        body: pointSchema.omit({ name: true }).partial().meta({ id: 'PointChanges' }),
+        body: pointSchema.extend({ device_id: deviceIdSchema }).partial().meta({ id: 'PointChanges' }),
         response: answers({ 200: pointViewSchema }, [404, 409]),
       },
     },
     async (request) => {
       const { device_id, point: name } = request.params
+      const { device_id: sentDevice = device_id, ...changes } = request.body
+      // A whole point may be sent back as it was shown; who it is does not change.
+      refuseOther('device_id', sentDevice, device_id)
+      refuseOther('name', changes.name ?? name, name)
       const points = await change(device_id, request.caller.actor, (before) => {
         const position = positionOf(before, name, device_id)
-        return before.with(position, { ...before[position]!, ...(request.body as Partial<PointDefinition>) })
+        return before.with(position, { ...before[position]!, ...(changes as Partial<PointDefinition>) })
       })
       return { device_id, ...points[positionOf(points, name, device_id)] }
     },
@@ -113,4 +117,10 @@ function positionOf(points: readonly PointDefinition[], name: string, deviceId: 
   const position = points.findIndex((point) => point.name === name)
   if (position === -1) throw new RouteMQError('POINT_UNKNOWN', `device ${deviceId} has no point ${name}`)
   return position
+}
+
+function refuseOther(field: string, sent: string, current: string): void {
+  if (sent === current) return
+  const fields = [{ field, message: `cannot be changed: this is ${current}` }]
+  throw new RouteMQError('POINT_INVALID', `The point is not valid: ${field} cannot be changed`, { details: { fields } })
 }
