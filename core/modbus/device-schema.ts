@@ -246,7 +246,8 @@ export function updateDevice(record: DeviceRecord, update: DeviceUpdate | unknow
     const field = { field: 'device_id', message: `cannot be changed: this is ${record.device_id}` }
     throw inputError('DEVICE_INVALID', `Device ${record.device_id}`, [field])
   }
-  return { ...normalizeDevice({ ...record, ...parsed.data }, now), created_at: record.created_at }
+  const { created_at, updated_at: _, ...known } = record
+  return { ...normalizeDevice({ ...known, ...parsed.data }, now), created_at }
 }
 
 /** What no single field shows: fields that need or exclude each other. */

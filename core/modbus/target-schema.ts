@@ -83,12 +83,12 @@ export function normalizeTarget(input: TargetInput | unknown, id: number, now: n
 export function updateTarget(record: TargetRecord, update: TargetUpdate | unknown, now: number = Date.now()) {
   const parsed = targetUpdateSchema.safeParse(update)
   if (!parsed.success) throw inputError('TARGET_INVALID', `Polling target ${record.id}`, mistakesOf(parsed.error))
-  const { id = record.id } = parsed.data
-  if (id !== record.id) {
-    const field = { field: 'id', message: `cannot be changed: this is ${record.id}` }
-    throw inputError('TARGET_INVALID', `Polling target ${record.id}`, [field])
+  const { id, created_at, updated_at: _, ...known } = record
+  if ((parsed.data.id ?? id) !== id) {
+    const field = { field: 'id', message: `cannot be changed: this is ${id}` }
+    throw inputError('TARGET_INVALID', `Polling target ${id}`, [field])
   }
-  return { ...normalizeTarget({ ...record, ...parsed.data }, record.id, now), created_at: record.created_at }
+  return { ...normalizeTarget({ ...known, ...parsed.data }, id, now), created_at }
 }
 
 function contradictions(record: TargetRecord) {
