@@ -156,6 +156,8 @@ export class SqlStore implements Store {
       return work({
         dialect: this.dialect,
         kysely,
+        devices: new DeviceRepository(context),
+        targets: new TargetRepository(context),
         readings: new ReadingRepository(context, this.#sqlite),
         deadLetters: new DeadLetterRepository(context),
         audit: new AuditRepository(context),

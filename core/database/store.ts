@@ -37,7 +37,10 @@ export interface MigrationStatus {
 }
 
 /** What takes part in a transaction of the store. */
-export type StoreTransaction = Pick<Store, 'dialect' | 'kysely' | 'readings' | 'deadLetters' | 'audit'>
+export type StoreTransaction = Pick<
+  Store,
+  'dialect' | 'kysely' | 'devices' | 'targets' | 'readings' | 'deadLetters' | 'audit'
+>
 
 /** The database of the product. Every call rejects with DATABASE_UNAVAILABLE while it is away. */
 export interface Store {

@@ -3,6 +3,7 @@ import type { AppDatabase } from '../database/app-tables.js'
 import type { DeviceInput, DeviceRecord, TargetInput, TargetRecord } from '../modbus/device-record.js'
 import type { Actor, FieldPort, FieldValue, Quality, RegisterType } from '../modbus/field.js'
 import type { DevicePlan } from '../poller/device-plan.js'
+import type { ErrorCode } from '../support/error-codes.js'
 
 /**
  * What the sidecar needs of the product. It knows nothing else: the kernel implements this, tests do too. A part that
@@ -21,6 +22,8 @@ export interface SidecarServices {
   readonly field: FieldPort
   readonly devices: DeviceService
   readonly targets: TargetService
+  /** Many changes at once. */
+  readonly plant?: PlantService
   readonly cache: CacheService
   readonly metrics: MetricsService
   readonly routes?: () => readonly RouteView[]
@@ -75,7 +78,13 @@ export interface DeviceService {
   get(id: string): Promise<DeviceRecord>
   /** Rejects with DEVICE_EXISTS, DEVICE_INVALID, BUS_CONFLICT. */
   create(input: DeviceInput, actor: Actor): Promise<DeviceRecord>
-  update(id: string, changes: DeviceChanges, actor: Actor): Promise<DeviceRecord>
+  /** With `wholeBus`, what changes of where its bus is and how it is used changes for all devices of the bus. */
+  update(
+    id: string,
+    changes: DeviceChanges,
+    actor: Actor,
+    options?: { readonly wholeBus?: boolean },
+  ): Promise<DeviceRecord>
   /** Soft: `is_active` becomes false. */
   remove(id: string, actor: Actor): Promise<void>
   activate(id: string, actor: Actor): Promise<DeviceRecord>
@@ -106,6 +115,43 @@ export interface TargetService {
   ): Promise<TargetRecord>
   remove(id: number, actor: Actor): Promise<void>
   activate(id: number, actor: Actor): Promise<TargetRecord>
+}
+
+/** Changes of devices and polling targets that belong together. */
+export interface PlantChanges {
+  readonly devices: {
+    readonly create: readonly DeviceInput[]
+    readonly update: readonly { readonly device_id: string; readonly changes: DeviceFields }[]
+  }
+  readonly targets: {
+    readonly create: readonly TargetInput[]
+    readonly update: readonly { readonly id: number; readonly changes: Partial<TargetInput> }[]
+  }
+}
+
+/** How many changes there were. `unchanged` counts updates after which all is as it was. */
+export interface PlantChanged {
+  readonly devices: { readonly created: number; readonly updated: number; readonly unchanged: number }
+  readonly targets: { readonly created: number; readonly updated: number; readonly unchanged: number }
+}
+
+/** One change that is refused: `targets.create.3` is the fourth of that list. */
+export interface RefusedChange {
+  readonly change: string
+  readonly code: ErrorCode
+  readonly message: string
+}
+
+export interface PlantService {
+  /**
+   * Carries out all of them, or none: rejects with the code of the first that is refused, `details.refused` naming each
+   * ({@link RefusedChange}). Devices and the load of the buses are checked as they are with all changes made.
+   */
+  change(
+    changes: PlantChanges,
+    actor: Actor,
+    options?: { readonly force?: boolean; readonly dryRun?: boolean },
+  ): Promise<PlantChanged>
 }
 
 export interface CacheService {

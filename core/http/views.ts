@@ -1,4 +1,5 @@
 import type { DeviceRecord } from '../modbus/device-record.js'
+import { inputError } from '../modbus/device-schema.js'
 import type { BlockReading, PointReading } from '../modbus/field.js'
 import type { CacheEntry } from './services.js'
 
@@ -36,14 +37,22 @@ export function deviceView(device: DeviceRecord): DeviceRecord {
   return { ...device, options: { ...device.options, tls: { ...tls, key: REDACTED } } }
 }
 
-/** Puts the private key back where a caller sent the shown record again. */
+/**
+ * Puts the private key back where a caller sent the shown record again.
+ *
+ * @throws RouteMQError DEVICE_INVALID where there is no key that the mark could stand for
+ */
 export function withStoredSecrets<T extends { options?: Readonly<Record<string, unknown>> | undefined }>(
   changes: T,
-  stored: DeviceRecord,
+  stored: DeviceRecord | undefined,
 ): T {
   const tls = changes.options?.tls as { key?: unknown } | undefined
   if (tls?.key !== REDACTED) return changes
-  const key = (stored.options.tls as { key?: unknown } | undefined)?.key
+  const key = (stored?.options.tls as { key?: unknown } | undefined)?.key
+  if (key === undefined) {
+    const message = `is ${REDACTED}, which stands for a key that is not shown; want the key itself`
+    throw inputError('DEVICE_INVALID', 'The device', [{ field: 'options.tls.key', message }])
+  }
   return { ...changes, options: { ...changes.options, tls: { ...tls, key } } }
 }
 

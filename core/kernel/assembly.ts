@@ -35,6 +35,7 @@ import type { ReportFacts } from './report.js'
 import { keepRunFile, type RunFile } from './run-file.js'
 import { sidecarServices } from './sidecar-services.js'
 import { Storage } from './storage.js'
+import { trialLoad } from './trial-load.js'
 import { productVersion } from './version.js'
 import { startVirtualPlant } from './virtual-plant.js'
 
@@ -114,6 +115,7 @@ export async function assemble(options: AssemblyOptions): Promise<Product> {
     logger,
     clock,
   })
+  let current = config
   const plant = new Plant({
     file,
     tables: () => storage.plantTables(),
@@ -126,6 +128,12 @@ export async function assemble(options: AssemblyOptions): Promise<Product> {
     profiles: () => loadProfiles(app),
     gateways: () => field.gateways().map((gateway) => ({ ...gateway })),
     checkLoad: (target, how) => void poller.checkTarget(target, how),
+    checkLoads: (after, changed) =>
+      trialLoad({
+        config: { modbus: config.modbus, poller: current.poller },
+        relocate: placeVirtual(virtual),
+        running: { field: field.polling, devices: () => plant.records },
+      })(after, changed),
     relocate: placeVirtual(virtual),
     logger,
     clock,
@@ -150,7 +158,6 @@ export async function assemble(options: AssemblyOptions): Promise<Product> {
   // Again, now that all they stand on is there: they drain before any of it goes.
   closers.add('workers', () => crew.stop(deadlineMs))
 
-  let current = config
   const isReady = () => link.state.name === 'connected' && crew.ready
   const metrics = new Metrics({ process: 'gateway' })
   closers.add('metrics', async () => metrics.stop())

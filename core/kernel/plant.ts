@@ -1,6 +1,6 @@
 import type { AuditInput } from '../database/repositories/log-repositories.js'
-import type { DeviceService, TargetService } from '../http/services.js'
-import { deviceView } from '../http/views.js'
+import type { DeviceService, PlantChanged, PlantChanges, PlantService, TargetService } from '../http/services.js'
+import { deviceView, withStoredSecrets } from '../http/views.js'
 import type { DeviceInput, DeviceRecord, TargetInput, TargetRecord } from '../modbus/device-record.js'
 import { normalizeDevice, updateDevice } from '../modbus/device-schema.js'
 import { checkBusConflict } from '../modbus/endpoint.js'
@@ -14,6 +14,17 @@ import type { Clock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
 import { OneAtATime } from '../support/one-at-a-time.js'
 import type { PlantDefinition } from './create-app.js'
+import {
+  auditEntries,
+  busUpdate,
+  changedPlant,
+  countChanges,
+  deviceExists,
+  type LoadCheck,
+  type PlantState,
+  refusedChanges,
+  storeChanges,
+} from './plant-changes.js'
 import { changedFields, difference, settable } from './record-changes.js'
 
 /** The tables that the plant lives in; the database implements it. */
@@ -31,6 +42,8 @@ export interface PlantTables {
     update(id: number, patch: Partial<Omit<TargetInput, 'device_id'>>): Promise<unknown>
     seed(inputs: readonly TargetInput[]): Promise<boolean>
   }
+  /** All of it, or nothing. */
+  transaction<T>(work: (tables: Pick<PlantTables, 'devices' | 'targets'>) => Promise<T>): Promise<T>
   /** Changes whenever somebody, also by hand, changes devices or targets. */
   readonly revision: { current(): Promise<string> }
 }
@@ -49,6 +62,8 @@ export interface PlantOptions {
   readonly audit: (entry: AuditInput) => Promise<void>
   /** Refuses a target that its bus cannot carry. */
   readonly checkLoad?: (target: TargetRecord, options: { readonly force: boolean }) => void
+  /** The same for a plant that is not in force, with all its changes made. @default everything can be carried */
+  readonly checkLoads?: LoadCheck
   /** A record as it is in force here: the virtual device of demo mode has its address from the run, not from the record. */
   readonly relocate: (device: DeviceRecord) => DeviceRecord
   readonly logger: Logger
@@ -62,7 +77,7 @@ const WATCH_EVERY_MS = 2_000
  * The devices and polling targets of this installation. They live in the database; while it is away at the start, the
  * application's file is used as it stands, and while it goes away later, what was last read.
  */
-export class Plant {
+export class Plant implements PlantService {
   readonly #options: PlantOptions
   /** As kept; {@link #devices} is the same with demo addresses put right. A change starts from what is kept. */
   #kept: readonly DeviceRecord[] = []
@@ -188,6 +203,42 @@ export class Plant {
       await this.#refresh(true)
       return done
     })
+  }
+
+  change(
+    changes: PlantChanges,
+    actor: Actor,
+    { force = false, dryRun = false }: { readonly force?: boolean; readonly dryRun?: boolean } = {},
+  ): Promise<PlantChanged> {
+    return this.#changeAll(async () => this.#withProfiles(changes), actor, { force, dryRun })
+  }
+
+  /** Many changes of what the tables hold now, stored in one transaction. */
+  async #changeAll(
+    ask: (known: PlantState) => Promise<PlantChanges>,
+    actor: Actor,
+    { force, dryRun }: { readonly force: boolean; readonly dryRun: boolean },
+  ): Promise<PlantChanged> {
+    const { clock, audit, checkLoads } = this.#options
+    const { changes, changed, ids } = await this.#change(async (tables) => {
+      const known = { devices: this.#kept, targets: this.#targets }
+      const changes = await ask(known)
+      const checkLoad: LoadCheck = force || checkLoads === undefined ? () => new Map() : checkLoads
+      const changed = changedPlant(known, changes, checkLoad, clock.now())
+      if (changed.refused.length > 0) throw refusedChanges(changed.refused)
+      const isIdle = dryRun || changed.devices.length + changed.targets.length === 0
+      const ids = isIdle ? undefined : await tables.transaction((within) => storeChanges(within, changed))
+      return { changes, changed, ids }
+    })
+    if (ids !== undefined) await Promise.all(auditEntries(changed, ids, actor).map(audit))
+    return countChanges(changes, changed)
+  }
+
+  async #withProfiles(changes: PlantChanges): Promise<PlantChanges> {
+    const { create, update } = changes.devices
+    if (create.every(({ profile }) => profile === undefined)) return changes
+    const profiles = (await this.#options.profiles?.()) ?? new Map()
+    return { ...changes, devices: { create: create.map((input) => expandProfile(input, profiles)), update } }
   }
 
   async #seed({ devices, targets }: PlantTables): Promise<void> {
@@ -319,12 +370,11 @@ export class Plant {
       get: async (id) => this.#device(id),
       create: async (input: DeviceInput, actor: Actor) => {
         const profiles = input.profile === undefined ? undefined : await this.#options.profiles?.()
-        const record = normalizeDevice(expandProfile(input, profiles ?? new Map()), clock.now())
+        const expanded = expandProfile(input, profiles ?? new Map())
+        const record = normalizeDevice(withStoredSecrets(expanded, undefined), clock.now())
         await this.#change(async ({ devices }) => {
           if (this.#devices.some(({ device_id }) => device_id === record.device_id)) {
-            throw new RouteMQError('DEVICE_EXISTS', `there is a device ${record.device_id} already`, {
-              details: { device_id: record.device_id },
-            })
+            throw deviceExists(record.device_id)
           }
           checkBusConflict(this.#kept, record)
           await devices.insert(settable(record))
@@ -339,10 +389,20 @@ export class Plant {
         })
         return this.#device(record.device_id)
       },
-      update: (id, changes, actor) =>
-        this.#replaceDevice('device.update', actor, id, (device) =>
-          updateDevice(device, typeof changes === 'function' ? changes(device) : changes, clock.now()),
-        ),
+      update: async (id, changes, actor, options) => {
+        const fieldsOf = (device: DeviceRecord) => (typeof changes === 'function' ? changes(device) : changes)
+        if (options?.wholeBus !== true)
+          return this.#replaceDevice('device.update', actor, id, (device) =>
+            updateDevice(device, fieldsOf(device), clock.now()),
+          )
+        const ofBus = async ({ devices }: PlantState) => {
+          this.#device(id)
+          const before = devices.find(({ device_id }) => device_id === id)!
+          return busUpdate(devices, before, fieldsOf(before))
+        }
+        await this.#changeAll(ofBus, actor, { force: false, dryRun: false })
+        return this.#device(id)
+      },
       remove: async (id, actor) => {
         await this.#replaceDevice('device.remove', actor, id, (device) =>
           updateDevice(device, { is_active: false }, clock.now()),

@@ -46,6 +46,7 @@ export function sidecarServices(parts: SidecarParts): SidecarServices {
     field: parts.asked,
     devices: plant.devices,
     targets: plant.targets,
+    plant,
     cache: {
       entries: (deviceId) => {
         if (deviceId !== undefined) plant.need(deviceId)

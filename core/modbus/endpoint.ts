@@ -1,5 +1,6 @@
+import { isDeepStrictEqual } from 'node:util'
 import { RouteMQError } from '../support/errors.js'
-import type { DeviceRecord } from './device-record.js'
+import type { DeviceInput, DeviceRecord } from './device-record.js'
 import type { DeviceOptions } from './device-schema.js'
 import type { BusEndpoint } from './transport/transport.js'
 
@@ -63,9 +64,43 @@ export function checkBusConflict(existing: readonly DeviceRecord[], candidate: D
 }
 
 export function busConflict(candidate: DeviceRecord, other: DeviceRecord, bus: string): RouteMQError {
+  const [wanted, used] = [lineSettings(candidate), lineSettings(other)]
+  const fields = Object.keys(wanted).filter((field) => wanted[field] !== used[field])
+  const shown = (settings: typeof wanted) => fields.map((field) => `${field} ${settings[field]}`).join(', ')
+  const difference = fields.length === 0 ? ' other TLS texts than' : ` ${shown(wanted)}; it is ${shown(used)} for`
   return new RouteMQError(
     'BUS_CONFLICT',
-    `Device ${candidate.device_id} wants ${bus} as ${endpointOf(candidate).kind}, device ${other.device_id} uses it as ${endpointOf(other).kind} or with other line settings`,
+    `Device ${candidate.device_id} wants ${bus} with${difference} device ${other.device_id}`,
     { details: { device_id: candidate.device_id, bus, other: other.device_id } },
   )
+}
+
+/** How a bus is used, apart from the texts of TLS: devices of one bus agree on it. */
+function lineSettings(record: DeviceRecord): Readonly<Record<string, string | number | null>> {
+  const { transport, framer, baud_rate, parity, data_bits, stop_bits } = record
+  if (transport !== 'serial') return { transport, framer }
+  return { transport, framer, baud_rate, parity, data_bits, stop_bits }
+}
+
+/** Fields of a device that say where its bus is and how it is used. */
+const BUS_FIELDS = [
+  'host',
+  'port',
+  'path',
+  'transport',
+  'framer',
+  'baud_rate',
+  'parity',
+  'data_bits',
+  'stop_bits',
+] as const
+
+/** What another device of the bus has to change with one that changes how the bus is used, or where it is. */
+export function busChanges(before: DeviceRecord, after: DeviceRecord, other: DeviceRecord): Partial<DeviceInput> {
+  const changed = BUS_FIELDS.filter((field) => before[field] !== after[field])
+  const fields = Object.fromEntries(changed.map((field) => [field, after[field]]))
+  const [tlsBefore, tls] = [before, after].map((record) => (record.options as DeviceOptions).tls)
+  if (isDeepStrictEqual(tlsBefore, tls)) return fields
+  const { tls: _, ...others } = other.options as DeviceOptions
+  return { ...fields, options: tls === undefined ? others : { ...others, tls } }
 }

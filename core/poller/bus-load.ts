@@ -21,10 +21,13 @@ export interface PolledTogether {
   plan(): readonly PlannedBlock[]
 }
 
+/** What predicting takes of the field. */
+export type LoadPort = Pick<PollPort, 'plan' | 'busOf' | 'wireTime' | 'answerTime'>
+
 const WARN_SHARE = 0.8
 
 /** The predicted load of a bus by what is read on it. */
-export function busLoad(field: PollPort, bus: string, groups: readonly PolledTogether[]): BusLoad {
+export function busLoad(field: LoadPort, bus: string, groups: readonly PolledTogether[]): BusLoad {
   let load = 0
   const warnings: string[] = []
   for (const group of groups) {
@@ -46,7 +49,7 @@ export function busLoad(field: PollPort, bus: string, groups: readonly PolledTog
 
 /** The groups as they would be with a target, active or not, instead of its older self. */
 export function withTarget(
-  field: PollPort,
+  field: LoadPort,
   groups: readonly PolledTogether[],
   target: TargetRecord,
   intervalMs: number,
@@ -66,7 +69,7 @@ export function withTarget(
 }
 
 /** @throws RouteMQError BUS_LOAD_REFUSED where the answer to a read takes longer on the line than a poll waits for it. */
-export function refuseUnanswerable(field: PollPort, reads: readonly PlannedBlock[], intervalMs: number): void {
+export function refuseUnanswerable(field: LoadPort, reads: readonly PlannedBlock[], intervalMs: number): void {
   const read = reads.find((one) => shareOfTimeout(field, one, intervalMs) > 1)
   if (read === undefined) return
   const { device_id } = read
@@ -92,12 +95,81 @@ export function refuseOverload({ bus, load }: BusLoad, deviceId: string, interva
   )
 }
 
-function shareOfTimeout(field: PollPort, read: PlannedBlock, intervalMs: number): number {
+/**
+ * Which targets the buses cannot carry when all of them are polled: those whose answer comes too late, and of each bus that
+ * would be overloaded the first of the fresh ones that no longer fits.
+ *
+ * @param settled targets that are polled whatever is refused
+ * @param fresh targets that are asked for, in their order
+ */
+export function overloads(
+  field: LoadPort,
+  settled: readonly TargetRecord[],
+  fresh: readonly TargetRecord[],
+  intervalOf: (target: TargetRecord) => number,
+): Map<TargetRecord, RouteMQError> {
+  const refused = new Map<TargetRecord, RouteMQError>()
+  const refusedBy = (target: TargetRecord, check: () => void) => {
+    try {
+      check()
+    } catch (error) {
+      if (!(error instanceof RouteMQError)) throw error
+      refused.set(target, error)
+    }
+  }
+  const busOf = ({ device_id, is_active }: TargetRecord) => (is_active ? field.busOf(device_id) : undefined)
+  for (const [bus, asked] of groupBy(fresh, busOf)) {
+    // Of a device that is not active nothing is read.
+    if (bus === undefined) continue
+    for (const target of asked) {
+      const intervalMs = intervalOf(target)
+      refusedBy(target, () => refuseUnanswerable(field, field.plan(target.device_id, [target], intervalMs), intervalMs))
+    }
+    const own = settled.filter((target) => busOf(target) === bus)
+    const loadWith = (count: number) =>
+      busLoad(field, bus, groupsOf(field, [...own, ...asked.slice(0, count)], intervalOf))
+    const load = loadWith(asked.length)
+    if (load.load <= 1) continue
+    let [fits, tooMany] = [0, asked.length]
+    while (tooMany - fits > 1) {
+      const middle = (fits + tooMany) >> 1
+      if (loadWith(middle).load > 1) tooMany = middle
+      else fits = middle
+    }
+    const first = asked[tooMany - 1]!
+    refusedBy(first, () => refuseOverload(load, first.device_id, intervalOf(first)))
+  }
+  return refused
+}
+
+function groupsOf(
+  field: LoadPort,
+  targets: readonly TargetRecord[],
+  intervalOf: (target: TargetRecord) => number,
+): PolledTogether[] {
+  const groups = groupBy(targets, (target) => `${intervalOf(target)}/${target.device_id}`)
+  return [...groups.values()].map((together) => {
+    const [deviceId, intervalMs] = [together[0]!.device_id, intervalOf(together[0]!)]
+    return { deviceId, intervalMs, targets: together, plan: () => planOf(field, deviceId, together, intervalMs) }
+  })
+}
+
+function groupBy<T, K>(items: readonly T[], keyOf: (item: T) => K): Map<K, T[]> {
+  const groups = new Map<K, T[]>()
+  for (const item of items) {
+    const group = groups.get(keyOf(item))
+    if (group === undefined) groups.set(keyOf(item), [item])
+    else group.push(item)
+  }
+  return groups
+}
+
+function shareOfTimeout(field: LoadPort, read: PlannedBlock, intervalMs: number): number {
   const { lineMs, timeoutMs } = field.answerTime(read.device_id, read, intervalMs)
   return lineMs / timeoutMs
 }
 
-function timeSentence(field: PollPort, read: PlannedBlock, intervalMs: number): string {
+function timeSentence(field: LoadPort, read: PlannedBlock, intervalMs: number): string {
   const { device_id, register_type, address, count } = read
   const { lineMs, timeoutMs } = field.answerTime(device_id, read, intervalMs)
   return (
@@ -108,7 +180,7 @@ function timeSentence(field: PollPort, read: PlannedBlock, intervalMs: number): 
 
 /** Targets that cannot be planned are not read, so they take no time of the bus. */
 function planOf(
-  field: PollPort,
+  field: LoadPort,
   deviceId: string,
   targets: readonly TargetRecord[],
   intervalMs: number,

@@ -90,7 +90,7 @@ export const ERROR_CODES = {
   DEVICE_BUSY: { status: 503, retry: true, advice: 'Try again after the time in Retry-After.' },
   DEVICE_FAILURE: { status: 502, retry: false, advice: 'The device reports an internal failure; inspect it.' },
   BUS_OVERLOADED: { status: 503, retry: true, advice: 'Ask for less, or raise the bound of the bus queue.' },
-  BUS_CONFLICT: { status: 409, retry: false, advice: 'Use one framer for one host and port.' },
+  BUS_CONFLICT: { status: 409, retry: false, advice: 'Devices of one bus share its line settings: change them together, with ?whole_bus=true or in one import.' },
   BUS_STANDBY: {
     status: 503,
     retry: true,

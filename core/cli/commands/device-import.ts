@@ -1,16 +1,26 @@
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
-import type { DeviceInput, DeviceRecord, TargetInput, TargetRecord } from '../../modbus/device-record.js'
-import { normalizeDevice } from '../../modbus/device-schema.js'
-import { normalizeTarget } from '../../modbus/target-schema.js'
+import { loadConfig } from '../../config/load-config.js'
+import type { PlantChanged, PlantChanges, RefusedChange } from '../../http/services.js'
+import {
+  auditEntries,
+  changedPlant,
+  countChanges,
+  type LoadCheck,
+  type PlantState,
+  refusedChanges,
+  storeChanges,
+} from '../../kernel/plant-changes.js'
+import type { DeviceRecord } from '../../modbus/device-record.js'
 import { RouteMQError } from '../../support/errors.js'
+import { userName } from '../actor.js'
 import type { CliContext } from '../context.js'
 import { EXIT } from '../exit-codes.js'
 import { type ImportPlan, planImport } from '../plant-file/check-plant.js'
 import { NOTATIONS, type Notation } from '../plant-file/notation.js'
 import { type LineMistake, readCsv, readYaml } from '../plant-file/plant-file.js'
 import type { Registry } from '../program.js'
-import { RunningProduct } from '../running-product.js'
+import { LONG_MS, RunningProduct } from '../running-product.js'
 import { withStore } from '../store-session.js'
 
 interface ImportOptions {
@@ -20,13 +30,9 @@ interface ImportOptions {
 }
 
 /** Where devices and polling targets are kept: the running product, else the database. */
-interface Keeper {
-  devices(): Promise<readonly DeviceRecord[]>
-  targets(): Promise<readonly TargetRecord[]>
-  create(input: DeviceInput): Promise<unknown>
-  update(id: string, changes: Partial<DeviceInput>): Promise<unknown>
-  createTarget(input: TargetInput): Promise<unknown>
-  updateTarget(id: number, changes: Partial<TargetInput>): Promise<unknown>
+interface Keeper extends PlantState {
+  /** Carries out all changes or none; `details.refused` of its error names those at fault. */
+  change(changes: PlantChanges): Promise<PlantChanged>
 }
 
 /** `routemq device:import FILE`: devices, points and polling targets from CSV or YAML; nothing where a line is wrong. */
@@ -48,66 +54,53 @@ export function registerDeviceImport({ program, action }: Registry): void {
         const notation = notationArgument(options.notation)
         const path = resolve(context.root, name)
         const file = /\.csv$/i.test(path) ? readCsv(read(path), notation) : readYaml(read(path), notation)
-        return withKeeper(context, options.force === true, async (keeper) => {
-          const known = { devices: await keeper.devices(), targets: await keeper.targets() }
-          const plan = planImport(file, known, await profilesOf(context))
+        return withKeeper(context, options, async (keeper) => {
+          const plan = planImport(file, keeper, await profilesOf(context))
           if (plan.mistakes.length > 0) return refuse(context, json, path, plan.mistakes)
-          const isDry = options.dryRun === true
-          const refused = isDry ? [] : await carryOut(plan, keeper)
-          const { create, update, targets } = plan
-          const isTaken = ({ line }: { readonly line: number }) => !refused.some((one) => one.line === line)
-          const facts = {
-            created: create.length,
-            updated: update.length,
-            targets: {
-              created: targets.create.filter(isTaken).length,
-              updated: targets.update.filter(isTaken).length,
-              refused,
-            },
-            dry_run: isDry,
+          try {
+            const facts = { ...(await keeper.change(changesOf(plan))), dry_run: options.dryRun === true }
+            context.out(json ? JSON.stringify(facts) : sentence(facts))
+            return EXIT.ok
+          } catch (error) {
+            return refuse(context, json, path, refusedLines(error, plan))
           }
-          if (json) context.out(JSON.stringify(facts))
-          else {
-            for (const { line, message } of refused) context.err(`${path}:${line}: ${message}`)
-            context.out(sentence(facts))
-          }
-          return refused.length === 0 ? EXIT.ok : EXIT.refused
         })
       }),
     )
 }
 
-interface Facts {
-  readonly created: number
-  readonly updated: number
-  readonly targets: { readonly created: number; readonly updated: number; readonly refused: readonly LineMistake[] }
-  readonly dry_run: boolean
-}
-
-function sentence({ created, updated, targets, dry_run }: Facts): string {
-  const devices = `${created} devices created, ${updated} changed`
-  const hasTargets = targets.created + targets.updated + targets.refused.length > 0
-  const polling = hasTargets ? `; ${targets.created} polling targets created, ${targets.updated} changed` : ''
-  const refused = targets.refused.length === 0 ? '' : `, ${targets.refused.length} refused`
-  return `${devices}${polling}${refused}${dry_run ? ' (checked only)' : ''}`
-}
-
-/** Everything was checked but the load of the buses, which only their owner knows: targets it refuses are told by line. */
-async function carryOut({ create, update, targets }: ImportPlan, keeper: Keeper): Promise<LineMistake[]> {
-  for (const input of create) await keeper.create(input)
-  for (const { device_id, changes } of update) await keeper.update(device_id, changes)
-  const refused: LineMistake[] = []
-  const attempt = async (line: number, change: () => Promise<unknown>) => {
-    try {
-      await change()
-    } catch (error) {
-      if (!(error instanceof RouteMQError) || error.code !== 'BUS_LOAD_REFUSED') throw error
-      refused.push({ line, message: `${error.code}: ${error.message}` })
-    }
+function changesOf({ create, update, targets }: ImportPlan): PlantChanges {
+  return {
+    devices: { create, update },
+    targets: {
+      create: targets.create.map(({ input }) => input),
+      update: targets.update.map(({ id, changes }) => ({ id, changes })),
+    },
   }
-  for (const { line, input } of targets.create) await attempt(line, () => keeper.createTarget(input))
-  for (const { line, id, changes } of targets.update) await attempt(line, () => keeper.updateTarget(id, changes))
-  return refused
+}
+
+/** What was refused, by line. What names no change of ours is thrown on. */
+function refusedLines(error: unknown, { create, update, targets, lines }: ImportPlan): LineMistake[] {
+  const refused = error instanceof RouteMQError ? error.details?.refused : undefined
+  if (!Array.isArray(refused)) throw error
+  const lineOf: Readonly<Record<string, readonly (number | undefined)[]>> = {
+    'devices.create': create.map(({ device_id }) => lines.get(device_id)),
+    'devices.update': update.map(({ device_id }) => lines.get(device_id)),
+    'targets.create': targets.create.map(({ line }) => line),
+    'targets.update': targets.update.map(({ line }) => line),
+  }
+  return (refused as readonly RefusedChange[]).map(({ change, code, message }) => {
+    const [, list = '', index] = /^(\w+\.\w+)\.(\d+)$/.exec(change) ?? []
+    return { line: lineOf[list]?.[Number(index)] ?? 1, message: `${code}: ${message}` }
+  })
+}
+
+function sentence({ devices, targets, dry_run }: PlantChanged & { readonly dry_run: boolean }): string {
+  const isIdle = devices.created + devices.updated + targets.created + targets.updated === 0
+  if (isIdle) return 'Nothing to change: everything is as the file says'
+  const hasTargets = targets.created + targets.updated + targets.unchanged > 0
+  const polling = hasTargets ? `; ${targets.created} polling targets created, ${targets.updated} changed` : ''
+  return `${devices.created} devices created, ${devices.updated} changed${polling}${dry_run ? ' (checked only)' : ''}`
 }
 
 function refuse({ err }: CliContext, json: boolean, path: string, mistakes: readonly LineMistake[]): number {
@@ -115,27 +108,25 @@ function refuse({ err }: CliContext, json: boolean, path: string, mistakes: read
     err(JSON.stringify({ error: { code: 'DEVICE_INVALID', message: `${path} has mistakes`, details: { mistakes } } }))
   else {
     for (const { line, message } of mistakes) err(`${path}:${line}: ${message}`)
-    err(`Nothing was imported: ${mistakes.length} mistakes.`)
+    err(`Nothing was imported: ${mistakes.length} ${mistakes.length === 1 ? 'mistake' : 'mistakes'}.`)
   }
   return EXIT.refused
 }
 
-async function withKeeper<T>(context: CliContext, force: boolean, work: (keeper: Keeper) => Promise<T>): Promise<T> {
+async function withKeeper<T>(
+  context: CliContext,
+  { force = false, dryRun = false }: ImportOptions,
+  work: (keeper: Keeper) => Promise<T>,
+): Promise<T> {
   const product = RunningProduct.find(context.root, context.signal)
   if (product !== undefined) {
-    const path = (id: string) => `/api/admin/devices/${encodeURIComponent(id)}`
-    const query = force ? '?force=true' : ''
     return work({
-      devices: () => product.call('GET', '/api/admin/devices'),
-      targets: () => product.call('GET', '/api/admin/polling'),
-      create: (input) => product.call('POST', '/api/admin/devices', input),
-      update: (id, changes) => product.call('PUT', path(id), changes),
-      createTarget: (input) => product.call('POST', `/api/admin/polling${query}`, input),
-      updateTarget: (id, changes) => product.call('PUT', `/api/admin/polling/${id}${query}`, changes),
+      devices: await product.call('GET', '/api/admin/devices'),
+      targets: await product.call('GET', '/api/admin/polling'),
+      change: (changes) => product.call('POST', `/api/admin/plant?force=${force}&dry_run=${dryRun}`, changes, LONG_MS),
     })
   }
   return withStore(context, async (store) => {
-    const { devices, targets } = store
     const { framework } = await store.migrationStatus()
     if (framework.some(({ appliedAt }) => appliedAt === undefined)) {
       throw new RouteMQError(
@@ -143,24 +134,35 @@ async function withKeeper<T>(context: CliContext, force: boolean, work: (keeper:
         `The database at ${store.address} has not all its tables: routemq migrate`,
       )
     }
+    const known = { devices: await store.devices.list(), targets: await store.targets.list() }
+    const load = force ? () => new Map() : await loadCheck(context)
     return work({
-      devices: () => devices.list(),
-      targets: () => targets.list(),
-      create: (input) => devices.insert(withoutTimes(normalizeDevice(input))),
-      update: (id, changes) => devices.update(id, changes),
-      createTarget: (input) => {
-        const { id: _, ...record } = withoutTimes(normalizeTarget(input, 0))
-        return targets.insert(record)
+      ...known,
+      async change(changes) {
+        const changed = changedPlant(known, changes, load, Date.now())
+        if (changed.refused.length > 0) throw refusedChanges(changed.refused)
+        const isIdle = dryRun || changed.devices.length + changed.targets.length === 0
+        if (!isIdle) {
+          await store.transaction(async (within) => {
+            const ids = await storeChanges(within, changed)
+            await within.audit.append(auditEntries(changed, ids, { kind: 'cli', name: userName() }))
+          })
+        }
+        return countChanges(changes, changed)
       },
-      updateTarget: (id, changes) => targets.update(id, changes),
     })
   })
 }
 
-/** The database sets them itself. */
-function withoutTimes<R extends { created_at: string; updated_at: string }>(record: R) {
-  const { created_at: _, updated_at: __, ...rest } = record
-  return rest
+/** As the product would check, before it has measured anything. */
+async function loadCheck({ root, env }: CliContext): Promise<LoadCheck> {
+  const { config } = loadConfig({ root, env, keepInstance: false })
+  const [{ trialLoad }, { placeVirtual }] = await Promise.all([
+    import('../../kernel/trial-load.js'),
+    import('../../kernel/demo-plant.js'),
+  ])
+  const relocate = config.modbus.demoPort === undefined ? placeVirtual(undefined) : (device: DeviceRecord) => device
+  return trialLoad({ config, relocate })
 }
 
 async function profilesOf({ root }: CliContext) {

@@ -1,4 +1,4 @@
-import { REDACTED } from '../../http/views.js'
+import { withStoredSecrets } from '../../http/views.js'
 import { resolvePoint } from '../../modbus/codec/point-codec.js'
 import type { DeviceInput, DeviceRecord, TargetRecord } from '../../modbus/device-record.js'
 import {
@@ -21,6 +21,8 @@ export interface ImportPlan {
   readonly create: readonly DeviceInput[]
   readonly update: readonly { readonly device_id: string; readonly changes: Partial<DeviceInput> }[]
   readonly targets: TargetPlan
+  /** Where each device stands, by its id. */
+  readonly lines: ReadonlyMap<string, number>
   readonly mistakes: readonly LineMistake[]
 }
 
@@ -73,20 +75,9 @@ export function planImport(
   const update: { device_id: string; changes: Partial<DeviceInput> }[] = []
   const after = new Map(before)
   const failed = new Set<string>()
-  for (const [id, { line, fields, points }] of drafts) {
-    const given = {
-      ...fields,
-      ...(points === undefined ? {} : { points: [...points.values()] }),
-    } as unknown as DeviceInput
+  const attempt = (id: string, line: number, work: () => void) => {
     try {
-      const old = before.get(id)
-      const { device_id: _, ...changes } = withStoredKey(expandProfile(given, profiles), old)
-      const record =
-        old === undefined ? normalizeDevice({ ...changes, device_id: given.device_id }) : updateDevice(old, changes)
-      if (record.is_active) checkBusConflict([...after.values()], record)
-      after.set(id, record)
-      if (old === undefined) create.push({ ...changes, device_id: id })
-      else update.push({ device_id: id, changes: asKept(changes, record) })
+      work()
     } catch (error) {
       if (!(error instanceof RouteMQError)) throw error
       failed.add(id)
@@ -97,11 +88,33 @@ export function planImport(
       else for (const { field, message } of own) mistakes.push({ line, message: `${field}: ${message}` })
     }
   }
+  for (const [id, { line, fields, points }] of drafts) {
+    const given = {
+      ...fields,
+      ...(points === undefined ? {} : { points: [...points.values()] }),
+    } as unknown as DeviceInput
+    attempt(id, line, () => {
+      const old = before.get(id)
+      const { device_id: _, ...changes } = withStoredKey(expandProfile(given, profiles), old)
+      const record =
+        old === undefined ? normalizeDevice({ ...changes, device_id: given.device_id }) : updateDevice(old, changes)
+      after.set(id, record)
+      if (old === undefined) create.push({ ...changes, device_id: id })
+      else update.push({ device_id: id, changes: asKept(changes, record) })
+    })
+  }
+  // Devices of one bus may change together: only what comes of all of them has to agree.
+  const all = [...after.values()]
+  for (const [id, { line }] of drafts) {
+    const record = after.get(id)
+    if (record?.is_active === true && !failed.has(id)) attempt(id, line, () => checkBusConflict(all, record))
+  }
   const ids = new Set([...after.keys(), ...drafts.keys()])
   // Of a device with mistakes of its own there is no record to check targets against.
   const devices = new Map([...ids].map((id) => [id, failed.has(id) ? undefined : after.get(id)]))
   const targetPlan = planTargets(file.targets, targets, devices, mistakes)
-  return { create, update, targets: targetPlan, mistakes: mistakes.sort((a, b) => a.line - b.line) }
+  const lineOf = new Map([...drafts].map(([id, { line }]) => [id, line]))
+  return { create, update, targets: targetPlan, lines: lineOf, mistakes: mistakes.sort((a, b) => a.line - b.line) }
 }
 
 /**
@@ -112,14 +125,8 @@ function withStoredKey(input: DeviceInput, old: DeviceRecord | undefined): Devic
   const given = input.options?.tls
   const stored = (old?.options as DeviceOptions | undefined)?.tls?.key
   if (typeof given !== 'object' || given === null) return input
-  const isMark = 'key' in given && given.key === REDACTED
-  if (stored === undefined && isMark) {
-    const message = `is ${REDACTED}, which stands for a key that is not shown; want the key itself`
-    throw new RouteMQError('DEVICE_INVALID', `options.tls.key ${message}`, {
-      details: { fields: [{ field: 'options.tls.key', message }] },
-    })
-  }
-  if (stored === undefined || ('key' in given && !isMark)) return input
+  const known = withStoredSecrets(input, old)
+  if (stored === undefined || known !== input || 'key' in given) return known
   return { ...input, options: { ...input.options, tls: { ...given, key: stored } } }
 }
 

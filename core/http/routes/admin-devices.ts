@@ -2,7 +2,7 @@ import { z } from 'zod'
 import type { DeviceInput, DeviceRecord } from '../../modbus/device-record.js'
 import { deviceIdSchema, deviceInputSchema, deviceUpdateSchema } from '../../modbus/device-schema.js'
 import type { SidecarApp } from '../app.js'
-import { answers, deviceSchema, noContent } from '../schemas.js'
+import { answers, deviceSchema, noContent, queryBoolean } from '../schemas.js'
 import { deviceView, withStoredSecrets } from '../views.js'
 import type { RouteContext } from './context.js'
 
@@ -54,6 +54,11 @@ export function adminDeviceRoutes(app: SidecarApp, { services }: RouteContext): 
         tags,
         summary: 'Changes the named fields',
         params,
+        querystring: z.object({
+          whole_bus: queryBoolean()
+            .default(false)
+            .describe('What changes of where its bus is and how it is used changes for all devices of the bus'),
+        }),
         body: deviceUpdateSchema,
         response: answers({ 200: deviceSchema }, [404, 409]),
       },
@@ -61,7 +66,8 @@ export function adminDeviceRoutes(app: SidecarApp, { services }: RouteContext): 
     async (request) => {
       const { device_id } = request.params
       const changes = (device: DeviceRecord) => withStoredSecrets(request.body, device) as Partial<DeviceInput>
-      return deviceView(await devices.update(device_id, changes, request.caller.actor))
+      const options = { wholeBus: request.query.whole_bus }
+      return deviceView(await devices.update(device_id, changes, request.caller.actor, options))
     },
   )
 

@@ -22,7 +22,11 @@ async function project(t: TestContext, files: Readonly<Record<string, string>> =
     const store = await openStore({ kind: 'sqlite', file: join(root, 'data/routemq.db') })
     return store.devices.list().finally(() => store.close())
   }
-  return { root, run, devices, stored }
+  const audit = async () => {
+    const store = await openStore({ kind: 'sqlite', file: join(root, 'data/routemq.db') })
+    return store.audit.list({ limit: 100 }).finally(() => store.close())
+  }
+  return { root, run, devices, stored, audit }
 }
 
 const DEVICES = `device_id,host,port,framer,slave_id,write_enabled,options
@@ -158,7 +162,7 @@ test('what is exported can be imported elsewhere and is the same', async (t) => 
     assert.deepEqual(strip(await there.devices()), original, form)
     assert.deepEqual(await targets(there.run), polling)
     const again = await there.run('device:import', `plant.${form}`)
-    assert.equal(again.out, '0 devices created, 2 changed; 0 polling targets created, 2 changed')
+    assert.equal(again.out, 'Nothing to change: everything is as the file says')
   }
   const there = await project(t)
   await here.run('device:export', join(there.root, 'devices.csv'))
@@ -289,4 +293,56 @@ test('what is exported, edited and imported again keeps the private key that no 
   writeFileSync(join(root, 'first.json'), JSON.stringify([{ ...device, options: {} }]))
   await run('device:import', 'first.json')
   assert.deepEqual((await devices())[0]!.options, {})
+})
+
+test('a line of several devices gets other settings by export, edit and import', async (t) => {
+  const line = ['a', 'b'].map((device_id, at) => ({ device_id, path: '/dev/ttyS0', slave_id: at + 1, baud_rate: 9600 }))
+  const { root, run, devices } = await project(t, { 'first.json': JSON.stringify(line) })
+  assert.equal((await run('device:import', 'first.json')).code, 0)
+  for (const [name, from, to] of [
+    ['plant.yaml', 'baud_rate: 9600', 'baud_rate: 19200'],
+    ['devices.csv', ',19200,', ',38400,'],
+  ] as const) {
+    assert.equal((await run('device:export', name)).code, 0)
+    writeFileSync(join(root, name), readFileSync(join(root, name), 'utf8').replaceAll(from, to))
+    const back = await run('device:import', name)
+    assert.equal(back.out.split(';')[0], '0 devices created, 2 changed', back.err)
+  }
+  assert.deepEqual(
+    (await devices()).map(({ baud_rate }) => baud_rate),
+    [38_400, 38_400],
+  )
+  writeFileSync(join(root, 'one.csv'), 'device_id,baud_rate\na,9600\n')
+  const { code, err } = await run('device:import', 'one.csv')
+  assert.equal(code, EXIT.refused)
+  assert.match(err, /one\.csv:2: Device a wants .*ttyS0 with baud_rate 9600; it is baud_rate 38400 for device b/)
+})
+
+test('an overload is told by its line before anything is changed, while nothing runs too', async (t) => {
+  const { run, devices, stored, audit } = await project(t, {
+    'plant.yaml': `devices:
+  - { device_id: slow, path: /dev/ttyS0, baud_rate: 1200 }
+  - { device_id: demo, host: 127.0.0.1, port: 5020, options: { virtual: true } }
+targets:
+  - { device_id: demo, address: 0 }
+  - { device_id: slow, address: 0, count: 10, interval_ms: 5000 }
+  - { device_id: slow, address: 1000, count: 20, interval_ms: 200 }
+`,
+  })
+  for (const args of [['--dry-run'], []]) {
+    const { code, err } = await run('device:import', 'plant.yaml', ...args)
+    assert.equal(code, EXIT.refused, err)
+    assert.match(err, /plant\.yaml:7: BUS_LOAD_REFUSED: /)
+    assert.deepEqual(await devices(), [])
+  }
+  const forced = await run('device:import', 'plant.yaml', '--force')
+  assert.equal(forced.out, '2 devices created, 0 changed; 3 polling targets created, 0 changed', forced.err)
+  assert.deepEqual((await audit()).map(({ action, actor }) => [action, actor.kind]).sort(), [
+    ...Array(2).fill(['device.create', 'cli']),
+    ...Array(3).fill(['target.create', 'cli']),
+  ])
+  const before = await stored()
+  const again = await run('device:import', 'plant.yaml')
+  assert.deepEqual([again.code, again.out], [0, 'Nothing to change: everything is as the file says'], again.err)
+  assert.deepEqual([await stored(), (await audit()).length], [before, 5])
 })

@@ -260,27 +260,42 @@ test('keys are made, shown once, listed and revoked', async (t) => {
   )
 })
 
-test('polling targets that would overload their bus are told by line; the others are taken', async (t) => {
+test('what the product refuses of an import is told by line, and was not sent one by one', async (t) => {
+  let isRefused = true
+  const refused = [
+    { change: 'targets.create.1', code: 'BUS_LOAD_REFUSED', message: 'Bus h:502 would be polled 140 % of its time' },
+  ]
+  const none = { created: 0, updated: 0, unchanged: 0 }
   const { root, calls } = await product(t, (line) => {
     if (line === 'GET /api/admin/devices') return [200, [normalizeDevice({ device_id: 'a', host: 'h', port: 502 })]]
     if (line === 'GET /api/admin/polling') return [200, []]
-    return calls.length < 4
-      ? [409, { code: 'BUS_LOAD_REFUSED', detail: 'Bus h:502 would be polled 140 % of its time' }]
-      : [201, {}]
+    if (isRefused) return [409, { code: 'BUS_LOAD_REFUSED', detail: 'One.', details: { refused } }]
+    return [200, { devices: none, targets: { ...none, created: 2 } }]
   })
   writeFileSync(join(root, 'targets.csv'), 'device_id,address,interval_ms\na,1,10\na,2,1000\n')
   writeFileSync(join(root, 'package.json'), '{"type":"module"}')
-  const { code, out, err } = await command(root, ['device:import', 'targets.csv'])
-  assert.equal(code, EXIT.refused, err)
-  assert.match(err, /targets\.csv:2: BUS_LOAD_REFUSED: Bus h:502 would be polled 140 % of its time/)
-  assert.equal(out, '0 devices created, 0 changed; 1 polling targets created, 0 changed, 1 refused')
+  const { code, out, err } = await command(root, ['device:import', 'targets.csv', '--dry-run'])
+  assert.deepEqual([code, out], [EXIT.refused, ''])
+  assert.match(err, /targets\.csv:3: BUS_LOAD_REFUSED: Bus h:502 would be polled 140 % of its time/)
+  assert.match(err, /Nothing was imported: 1 mistakes?\./)
+  isRefused = false
+  const forced = await command(root, ['device:import', 'targets.csv', '--force'])
+  assert.equal(forced.out, '0 devices created, 0 changed; 2 polling targets created, 0 changed')
+  const sent = {
+    devices: { create: [], update: [] },
+    targets: {
+      create: [
+        { device_id: 'a', address: 1, interval_ms: 10 },
+        { device_id: 'a', address: 2, interval_ms: 1000 },
+      ],
+      update: [],
+    },
+  }
   assert.deepEqual(
-    calls.slice(2).map(({ line, body }) => [line, body]),
+    calls.filter(({ line }) => line.startsWith('POST')).map(({ line, body }) => [line, body]),
     [
-      ['POST /api/admin/polling', { device_id: 'a', address: 1, interval_ms: 10 }],
-      ['POST /api/admin/polling', { device_id: 'a', address: 2, interval_ms: 1000 }],
+      ['POST /api/admin/plant?force=false&dry_run=true', sent],
+      ['POST /api/admin/plant?force=true&dry_run=false', sent],
     ],
   )
-  await command(root, ['device:import', 'targets.csv', '--force'])
-  assert.equal(calls.at(-1)?.line, 'POST /api/admin/polling?force=true')
 })

@@ -25,6 +25,7 @@ PUT /api/admin/devices/{device_id}
 DELETE /api/admin/devices/{device_id}
 POST /api/admin/devices/{device_id}/activate
 POST /api/admin/devices/reload
+POST /api/admin/plant
 GET /api/admin/points
 POST /api/admin/points
 GET /api/admin/points/{device_id}/{point}

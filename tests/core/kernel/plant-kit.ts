@@ -23,9 +23,16 @@ export function memoryTables(): MemoryTables {
     devices = devices.map((each) => (each.device_id === id ? ({ ...each, ...fields } as DeviceRecord) : each))
     revision += 1
   }
-  return {
+  const tables: MemoryTables = {
     patches,
     edit,
+    async transaction(work) {
+      const before = [devices, targets] as const
+      return work(tables).catch((error: unknown) => {
+        ;[devices, targets] = before
+        throw error
+      })
+    },
     devices: {
       list: async () => devices,
       insert: async (input: DeviceInput) => {
@@ -54,6 +61,7 @@ export function memoryTables(): MemoryTables {
     },
     revision: { current: async () => String(revision) },
   }
+  return tables
 }
 
 export function plantOf(options: Pick<PlantOptions, 'tables'> & Partial<PlantOptions>): Plant {
