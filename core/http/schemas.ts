@@ -252,6 +252,13 @@ export const metricsSchema = z
       success_rate_percent: z.number(),
       average_cycle_duration_ms: z.number(),
       last_cycle_time: isoTime.nullable(),
+      skipped_slots: z.number().describe('Passed unused: the one before had not ended, or the process could not run'),
+      average_lateness_ms: z.number(),
+      p99_lateness_ms: z.number().describe('99 of 100 slots began no later'),
+      max_lateness_ms: z.number(),
+      published_messages: z.number(),
+      publish_failures: z.number(),
+      sink_failures: z.number(),
     }),
   })
   .meta({ id: 'Metrics' })
@@ -317,7 +324,7 @@ export const readingSchema = z
   .looseObject({
     device_id: z.string(),
     point: z.string().nullable(),
-    value: fieldValue,
+    value: z.union([fieldValue, blockValues]).describe('Of a raw block: its registers or bits'),
     quality: z.string(),
     timestamp: isoTime,
   })
@@ -382,8 +389,8 @@ const PROBLEM_WORDS: Readonly<Record<number, string>> = {
   504: 'No answer in time',
 }
 
-/** What any call may be refused with: credentials, limits, shutting down, a defect. */
-const ALWAYS = [400, 401, 403, 408, 422, 429, 500, 503] as const
+/** What any call may be refused with: its body, credentials, limits, shutting down, a defect. */
+const ALWAYS = [400, 401, 403, 408, 413, 415, 422, 429, 500, 503] as const
 
 /**
  * The answers of a route for its schema: those that succeed, and the problem documents it may send. Handlers are not

@@ -181,6 +181,8 @@ function watchRoutes(app: SidecarApp, gate: Gate, observer: Observer): void {
       byBrowser: BROWSER_PATHS.test(route.url),
       isProbe: PROBE_PATHS.has(route.url),
     }
+    // What asks for no credential says so in the OpenAPI document, whose default is that all do.
+    if (wanted.scope === 'open') route.schema = { security: [], ...route.schema }
     route.onRequest = [gate(wanted), ...listOf(route.onRequest)]
     route.onResponse = [observer(route.url), ...listOf(route.onResponse)]
   })

@@ -218,6 +218,13 @@ export interface MetricsSnapshot {
     readonly average_cycle_duration_ms: number
     /** ISO 8601 UTC; null before the first cycle. */
     readonly last_cycle_time: string | null
+    readonly skipped_slots: number
+    readonly average_lateness_ms: number
+    readonly p99_lateness_ms: number
+    readonly max_lateness_ms: number
+    readonly published_messages: number
+    readonly publish_failures: number
+    readonly sink_failures: number
   }
 }
 
@@ -306,7 +313,8 @@ export interface ReadingQuery {
 export interface ReadingView {
   readonly device_id: string
   readonly point: string | null
-  readonly value: FieldValue
+  /** Of a raw block: its registers or bits. */
+  readonly value: FieldValue | readonly (number | boolean)[]
   readonly quality: string
   /** ISO 8601 UTC. */
   readonly timestamp: string

@@ -44,7 +44,7 @@ function readingFilter(query: ReadingQuery) {
 }
 
 function readingView({ time, timestamp: _, ...reading }: ReadingRecord) {
-  return { ...reading, value: reading.value as string | number | boolean | null, timestamp: time }
+  return { ...reading, timestamp: time }
 }
 
 interface LogQuery {

@@ -29,7 +29,7 @@ export function adminCacheRoutes(app: SidecarApp, { services }: RouteContext): v
         tags,
         summary: 'Entries of one device',
         params: z.object({ device_id: deviceIdSchema }),
-        response: answers({ 200: z.array(cacheEntrySchema) }),
+        response: answers({ 200: z.array(cacheEntrySchema) }, [404]),
       },
     },
     async (request) => cache.entries(request.params.device_id),

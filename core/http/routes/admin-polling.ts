@@ -43,7 +43,7 @@ export function adminPollingRoutes(app: SidecarApp, { services }: RouteContext):
         tags,
         summary: 'Active targets of a device',
         params: z.object({ device_id: deviceIdSchema }),
-        response: answers({ 200: z.array(targetSchema) }),
+        response: answers({ 200: z.array(targetSchema) }, [404]),
       },
     },
     async (request) => targets.list({ activeOnly: true, deviceId: request.params.device_id }),

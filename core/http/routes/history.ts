@@ -69,7 +69,7 @@ export function historyRoutes(app: SidecarApp, { services }: RouteContext): void
           .strictObject({ ...readingFilter, ...paging })
           .refine(namesBlock, BLOCK_UNNAMED)
           .refine(isForwards, BACKWARDS),
-        response: answers({ 200: pageOf(readingSchema) }),
+        response: answers({ 200: pageOf(readingSchema) }, [504]),
       },
     },
     async (request, reply) => readings().page(queryOf(request.query), signalOf(reply)),
@@ -95,7 +95,7 @@ export function historyRoutes(app: SidecarApp, { services }: RouteContext): void
             tz: z.string().min(1).max(60).refine(isTimeZone, 'must be an IANA time zone').default('UTC'),
           })
           .refine(isForwards, BACKWARDS),
-        response: answers({ 200: z.array(bucketSchema) }),
+        response: answers({ 200: z.array(bucketSchema) }, [504]),
       },
     },
     async (request, reply) => {
@@ -122,7 +122,7 @@ export function historyRoutes(app: SidecarApp, { services }: RouteContext): void
         tags,
         summary: 'Readings as CSV, newest first, as a stream',
         querystring: z.strictObject(readingFilter).refine(namesBlock, BLOCK_UNNAMED).refine(isForwards, BACKWARDS),
-        response: answers({ 200: { description: 'CSV', content: { 'text/csv': { schema: z.string() } } } }),
+        response: answers({ 200: { description: 'CSV', content: { 'text/csv': { schema: z.string() } } } }, [504]),
       },
     },
     async (request, reply) => {
@@ -151,7 +151,7 @@ export function historyRoutes(app: SidecarApp, { services }: RouteContext): void
             ...paging,
           })
           .refine(isForwards, BACKWARDS),
-        response: answers({ 200: pageOf(eventSchema) }),
+        response: answers({ 200: pageOf(eventSchema) }, [504]),
       },
     },
     async (request) => present(services.events, 'events', true)(given(request.query)),
@@ -167,7 +167,7 @@ export function historyRoutes(app: SidecarApp, { services }: RouteContext): void
         querystring: z
           .strictObject({ device_id: deviceIdSchema.optional(), ...range, ...paging })
           .refine(isForwards, BACKWARDS),
-        response: answers({ 200: pageOf(auditSchema) }),
+        response: answers({ 200: pageOf(auditSchema) }, [504]),
       },
     },
     async (request) => present(services.audit, 'audit records', true)(given(request.query)),

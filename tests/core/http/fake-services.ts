@@ -40,6 +40,13 @@ const NO_METRICS = {
     success_rate_percent: 0,
     average_cycle_duration_ms: 0,
     last_cycle_time: null,
+    skipped_slots: 0,
+    average_lateness_ms: 0,
+    p99_lateness_ms: 0,
+    max_lateness_ms: 0,
+    published_messages: 0,
+    publish_failures: 0,
+    sink_failures: 0,
   },
 }
 
