@@ -1,7 +1,9 @@
 import { decodePoint, resolvePoint, toJsonValue } from '../../modbus/codec/point-codec.js'
 import { RouteMQError } from '../../support/errors.js'
 import { type DeviceAccess, withDevices } from '../device-access.js'
+import { follow } from '../follow.js'
 import { addressArgument, registerTypeArgument, showAddress } from '../modbus-address.js'
+import { integerArgument } from '../parse-arguments.js'
 import type { Registry } from '../program.js'
 import { table } from '../table.js'
 
@@ -17,7 +19,13 @@ const TYPES = [
   { type: 'float64', words: 4 },
 ] as const
 
-/** `routemq device:decode ID ADDRESS`: the same registers as every type in every order, side by side. */
+interface DecodeOptions {
+  readonly type: string
+  readonly interval?: number
+  readonly count?: number
+}
+
+/** `routemq device:decode ID ADDRESS`: the same registers as every type in every order, side by side; live with `--interval`. */
 export function registerDeviceDecode({ program, action }: Registry): void {
   program
     .command('device:decode')
@@ -25,7 +33,9 @@ export function registerDeviceDecode({ program, action }: Registry): void {
     .argument('<device>')
     .argument('<address>', '0-based')
     .option('-t, --type <type>', 'holding or input', 'holding')
-    .action((device: string, text: string, options: { type: string }) =>
+    .option('-i, --interval <ms>', 'read again after so long: a live table', integerArgument(100, 3_600_000))
+    .option('-C, --count <reads>', 'end after so many; 1 without --interval', integerArgument(1, 1_000_000))
+    .action((device: string, text: string, options: DecodeOptions) =>
       action((context, json) =>
         withDevices(context, async (devices) => {
           const address = addressArgument(text)
@@ -37,14 +47,25 @@ export function registerDeviceDecode({ program, action }: Registry): void {
               `--type ${options.type}: coils and discrete inputs are bits, nothing to decode`,
             )
           }
-          const words = await readUpToFour(devices, device, register_type, address)
-          const readings = readingsOf(words)
-          if (json) context.out(JSON.stringify({ device_id: device, register_type, address, words, readings }))
-          else {
+          const look = async () => {
+            const words = await readUpToFour(devices, { device_id: device, register_type, address }, context.signal)
+            const readings = readingsOf(words)
             const hex = words.map((word) => word.toString(16).padStart(4, '0')).join(' ')
             const rows = readings.map(({ type, ...byOrder }) => [type, ...ORDERS.map((order) => byOrder[order])])
-            context.out(`${showAddress(register_type, address)}: ${hex}\n\n${table(['type', ...ORDERS], rows)}`)
+            return {
+              facts: { device_id: device, register_type, address, words, readings },
+              screen: `${showAddress(register_type, address)}: ${hex}\n\n${table(['type', ...ORDERS], rows)}`,
+            }
           }
+          const { interval = 1_000, count = options.interval === undefined ? 1 : Number.POSITIVE_INFINITY } = options
+          if (count > 1) {
+            return follow(context, { device, interval, count, json }, async (time) => {
+              const { facts, screen } = await look()
+              return { facts: { time, ...facts }, screen: `${device}  ${time}  ${screen}` }
+            })
+          }
+          const { facts, screen } = await look()
+          context.out(json ? JSON.stringify(facts) : screen)
           return 0
         }),
       ),
@@ -54,13 +75,13 @@ export function registerDeviceDecode({ program, action }: Registry): void {
 /** Four registers where the device has them, else two, else one. */
 async function readUpToFour(
   devices: DeviceAccess,
-  device_id: string,
-  register_type: 'holding' | 'input',
-  address: number,
+  from: { readonly device_id: string; readonly register_type: 'holding' | 'input'; readonly address: number },
+  signal: AbortSignal,
 ): Promise<readonly number[]> {
+  const { device_id, register_type, address } = from
   for (const count of [4, 2, 1].filter((wanted) => address + wanted <= 65_536)) {
     try {
-      const { values } = await devices.request({ op: 'read', device_id, register_type, address, count })
+      const { values } = await devices.request({ op: 'read', ...from, count }, signal)
       return values.map(Number)
     } catch (error) {
       const isBeyond = error instanceof RouteMQError && error.code === 'MODBUS_ILLEGAL_ADDRESS'

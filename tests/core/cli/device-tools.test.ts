@@ -186,6 +186,31 @@ test('device:scan ends with the reason where the line is lost for good', async (
   assert.match(scan.err, /DEVICE_UNREACHABLE/)
 })
 
+test('device:decode follows the registers: lines off a terminal, and a table that is drawn over itself on one', async (t) => {
+  const { root, device } = await plant(t)
+  const decode = ['device:decode', 'boiler', '0', '-i', '100']
+  const shown: string[] = []
+  const code = await main(['--root', root, ...decode, '-C', '2'], {
+    terminal: true,
+    out: (text) => {
+      shown.push(text)
+      device.set(1, 'holding', 0, 1)
+    },
+  })
+  assert.equal(code, 0)
+  assert.equal(shown.length, 2)
+  for (const text of shown) assert.ok(text.startsWith('\u001b[H\u001b[Jboiler  '), text)
+  assert.match(shown[0]!, /holding 0 \(40001\): 47f1 2000 0000 0000\n\ntype +ABCD +CDAB +BADC +DCBA\n/)
+  assert.match(shown[1]!, /: 0001 2000 /)
+  const { out, err } = await command(root, [...decode, '-C', '3'])
+  const lines = out.split('\n').map((line) => JSON.parse(line) as { time: string; words: number[]; readings: object[] })
+  assert.equal(lines.length, 3, err)
+  for (const { time, words, readings } of lines) {
+    assert.ok(time)
+    assert.deepEqual([words, readings.length], [[1, 0x2000, 0, 0], 8])
+  }
+})
+
 test('device:watch writes a line for each read off a terminal, and redraws a table on one', async (t) => {
   const { root, device } = await plant(t)
   const { out, err } = await command(root, ['device:watch', 'boiler', 'mode', '-i', '100', '-C', '2'])
@@ -207,6 +232,7 @@ test('device:watch writes a line for each read off a terminal, and redraws a tab
   await device.close()
   const away = await command(root, ['device:watch', 'boiler', 'mode', '-C', '1'])
   assert.match(away.out, /"code":"DEVICE_UNREACHABLE"/, 'an outage is shown, not the end')
+  assert.equal(away.code, EXIT.unavailable, 'no read succeeded')
 })
 
 /** A simulation that has said where it listens. */
