@@ -1,6 +1,7 @@
 import { BUS_TERM_MS, busLease, type LeaseBook } from '../kernel/bus-leases.js'
 import type { BusHolder, BusOwnership } from '../modbus/ownership.js'
 import type { Clock } from '../support/clock.js'
+import { RouteMQError } from '../support/errors.js'
 
 export interface CommandLeasesOptions {
   readonly book: LeaseBook
@@ -22,6 +23,8 @@ interface Claim {
   readonly holder: BusHolder
   /** Monotonic time at which the lease was asked for that is held. */
   readonly since: number
+  /** It could not be asked for: a full disk, a database that is away. */
+  readonly failure?: RouteMQError
 }
 
 const RELEASE_MS = 1_000
@@ -50,6 +53,11 @@ export class CommandLeases implements BusOwnership {
     const claim = this.#claims.get(bus)
     if (claim === undefined) return UNASKED
     return claim.holder.mine && !this.#isConfirmed(claim) ? LAPSED : claim.holder
+  }
+
+  /** Why nobody could be asked for the bus; undefined where somebody was. */
+  failure(bus: string): RouteMQError | undefined {
+    return this.#claims.get(bus)?.failure
   }
 
   decided(bus: string): Promise<void> | undefined {
@@ -114,7 +122,8 @@ export class CommandLeases implements BusOwnership {
       return lease.owner
     } catch (error) {
       const reason = `its lease cannot be had: ${(error as Error).message}`
-      this.#claims.set(bus, { holder: { mine: false, owner: null, reason }, since })
+      const failure = new RouteMQError('SPOOL_FAILED', `Bus ${bus} is not opened here: ${reason}`, { cause: error })
+      this.#claims.set(bus, { holder: { mine: false, owner: null, reason }, since, failure })
       return undefined
     }
   }

@@ -6,6 +6,7 @@ import dotenv from 'dotenv'
 import { loadConfig } from '../config/load-config.js'
 import { prepareTypeScript } from '../config/typescript-loader.js'
 import type { Store } from '../database/store.js'
+import type { BusView, DeviceStateView } from '../http/services.js'
 import type { DeviceRecord, TargetRecord } from '../modbus/device-record.js'
 import { busIdOf } from '../modbus/endpoint.js'
 import type { FieldPort, FieldRequest, FieldResponse, WriteResult } from '../modbus/field.js'
@@ -16,17 +17,14 @@ import type { CliContext } from './context.js'
 import { LONG_MS, RunningProduct } from './running-product.js'
 import { openStore } from './store-session.js'
 
-/** The refusal of what only the owner of a bus can do and the sidecar does not carry. */
-export function productOwns(what: string): RouteMQError {
-  return new RouteMQError('NOT_AVAILABLE', `The running product owns the bus of ${what}: stop it first.`)
-}
-
 /** Devices as commands reach them: through the running product, which owns the buses, else over a bus opened here. */
 export interface DeviceAccess extends FieldPort {
   /** Said to people: whether the product answers or the command itself. */
   readonly by: 'product' | 'command'
   list(): Promise<readonly DeviceRecord[]>
-  /** Claims a bus for this command alone, for what goes to its wire directly. @throws RouteMQError BUS_STANDBY */
+  /** Whether each active device can be talked to, by its id; of those left out nothing is known. */
+  states(): Promise<Readonly<Record<string, DeviceStateView>>>
+  /** Claims a bus for this command alone, for what goes to its wire directly. @throws RouteMQError BUS_IN_USE, BUS_STANDBY */
   claim(bus: string): Promise<void>
   close(): Promise<void>
 }
@@ -34,6 +32,16 @@ export interface DeviceAccess extends FieldPort {
 export async function openDevices(context: CliContext): Promise<DeviceAccess> {
   const product = RunningProduct.find(context.root, context.signal)
   return product === undefined ? openOwnBus(context) : throughProduct(product)
+}
+
+/** The virtual device of demo mode runs with the product only; whoever listens at its address meanwhile is another. */
+export function refuseVirtual({ device_id, options, is_active }: DeviceRecord): void {
+  if (options.virtual !== true || is_active) return
+  throw new RouteMQError(
+    'NOT_RUNNING',
+    `Device ${device_id} is the virtual device of demo mode, which is there while the product runs.`,
+    { details: { device_id } },
+  )
 }
 
 interface Written {
@@ -75,10 +83,22 @@ function throughProduct(product: RunningProduct): DeviceAccess {
   return {
     by: 'product',
     list: () => product.call('GET', '/api/admin/devices'),
+    states: async () => {
+      const buses = await product.call<readonly BusView[]>('GET', '/api/admin/buses')
+      return Object.assign({}, ...buses.map(({ device_states }) => device_states))
+    },
     request: async <R extends FieldRequest>(request: R) => (await answer(request)) as FieldResponse<R>,
     async claim(bus) {
-      const devices = await product.call<readonly DeviceRecord[]>('GET', '/api/admin/devices')
-      if (devices.some((device) => busIdOf(device) === bus)) throw productOwns(bus)
+      const buses = await product.call<readonly BusView[]>('GET', '/api/admin/buses')
+      const known = buses.find(({ id }) => id === bus)
+      if (known === undefined) return
+      const { state, owner, cause } = known
+      if (state !== 'standby') {
+        throw new RouteMQError('BUS_IN_USE', `The running product has bus ${bus} open.`, { details: { bus } })
+      }
+      throw new RouteMQError('BUS_STANDBY', `Bus ${bus} is not opened here: ${String(cause)}`, {
+        details: { bus, owner },
+      })
     },
     close: async () => {},
   }
@@ -135,9 +155,19 @@ async function openOwnBus(context: CliContext): Promise<DeviceAccess> {
   return {
     by: 'command',
     list: async () => devices,
-    request: (request, signal) => field.request(request, signal),
+    states: async () => ({}),
+    async request(request, signal) {
+      const device = devices.find(({ device_id }) => device_id === request.device_id)
+      if (device !== undefined) refuseVirtual(device)
+      return field.request(request, signal).catch((error: unknown) => {
+        const isStandby = error instanceof RouteMQError && error.code === 'BUS_STANDBY'
+        throw (isStandby && device && leases.failure(busIdOf(device))) || error
+      })
+    },
     async claim(bus) {
       await leases.decided(bus)
+      const failure = leases.failure(bus)
+      if (failure !== undefined) throw failure
       const holder = leases.holder(bus)
       if (!holder.mine) throw new RouteMQError('BUS_STANDBY', `Bus ${bus} is not opened here: ${holder.reason}`)
     },

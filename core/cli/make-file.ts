@@ -11,17 +11,18 @@ export interface NameForms {
   readonly snake: string
 }
 
-/** @throws USAGE where nothing of the name could stand in a file name. */
+/** @throws USAGE where the name is none for a file. */
 export function nameForms(name: string): NameForms {
   const words = name
     .replace(/([a-z0-9])([A-Z])/g, '$1 $2')
     .split(/[^A-Za-z0-9]+/)
     .filter((word) => word !== '')
     .map((word) => word.toLowerCase())
-  if (words.length === 0 || !/^[a-z]/.test(words[0]!)) {
+  // A path would silently become another name in the folder of its kind.
+  if (!/^[A-Za-z][\w -]*$/.test(name)) {
     throw new RouteMQError(
       'USAGE',
-      `"${name}" is no name for a file: start with a letter, then letters, digits, dashes`,
+      `"${name}" is no name for a file: start with a letter, then letters, digits, dashes; no path`,
     )
   }
   const pascal = words.map((word) => word[0]!.toUpperCase() + word.slice(1)).join('')

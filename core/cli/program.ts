@@ -59,6 +59,12 @@ export async function main(argv: readonly string[], base?: Partial<CliContext>):
     },
   }
 
+  // Whoever read what a command prints has enough of it, as `head -1` has.
+  const readerGone = (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error
+    abort()
+  }
+  if (base === undefined) process.stdout.on('error', readerGone)
   process.once('SIGINT', abort).once('SIGTERM', abort)
   try {
     const words = rewrite(argv)

@@ -42,7 +42,7 @@ export function toProblem(error: RouteMQError, instance: string, requestId: stri
     title: titleOf(error.code),
     // An outcome is never a redirect or a success here; a code that names one (202) is answered by its route.
     status: isAnswered(error) ? 502 : facts.status,
-    detail: sentence(error.message),
+    detail: sentence(error),
     code: error.code,
     instance,
     request_id: requestId,
@@ -158,10 +158,11 @@ function titleOf(code: ErrorCode): string {
   return words[0]!.toUpperCase() + words.slice(1)
 }
 
-function sentence(message: string): string {
+function sentence({ message, details = {} }: RouteMQError): string {
   if (message === '') return 'No more is known.'
-  // A name such as device_id keeps its spelling.
-  const isWord = /^[a-z]+(?![\w.])/.test(message)
+  // A name keeps its spelling: one such as device_id, and one that the facts name, as a point.
+  const isNamed = Object.values(details).some((fact) => fact !== '' && message.startsWith(`${String(fact)} `))
+  const isWord = !isNamed && /^[a-z]+(?![\w.])/.test(message)
   const start = isWord ? message[0]!.toUpperCase() + message.slice(1) : message
   return /[.!?]$/.test(start) ? start : `${start}.`
 }

@@ -257,7 +257,15 @@ export interface BusView {
   readonly id: string
   readonly connected: boolean
   readonly devices: readonly string[]
+  /** Its devices by id. */
+  readonly device_states?: Readonly<Record<string, DeviceStateView>>
   readonly [fact: string]: unknown
+}
+
+export interface DeviceStateView {
+  /** `standby`: another installation owns the bus. */
+  readonly state: 'unknown' | 'online' | 'offline' | 'conflict' | 'standby'
+  readonly reason?: string
 }
 
 /** Milliseconds of a round trip on its bus; null before the first answer. */

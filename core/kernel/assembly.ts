@@ -37,7 +37,7 @@ import { sidecarServices } from './sidecar-services.js'
 import { Storage } from './storage.js'
 import { trialLoad } from './trial-load.js'
 import { productVersion } from './version.js'
-import { startVirtualPlant } from './virtual-plant.js'
+import { readVirtualPlant, startVirtualPlant } from './virtual-plant.js'
 
 /** What the gateway has when it begins to put the product together. */
 export interface AssemblyOptions {
@@ -79,6 +79,9 @@ export async function assemble(options: AssemblyOptions): Promise<Product> {
   const version = productVersion()
   const deadlineMs = config.app.shutdownMs
 
+  const virtualFolder = join(app.root, dirname(app.devices), 'virtual')
+  // A mistake in a file ends the start before anything is opened.
+  await readVirtualPlant(virtualFolder)
   const [broker, virtual] = await Promise.all([openBroker(options), openVirtual(options)])
   const brokerUrl = broker.url
   const storage = await Storage.open({ app, config, logger, clock, tracing })
@@ -91,7 +94,7 @@ export async function assemble(options: AssemblyOptions): Promise<Product> {
   const link = await startLink(options, broker, storage)
 
   const slaves = await startVirtualPlant({
-    folder: join(app.root, dirname(app.devices), 'virtual'),
+    folder: virtualFolder,
     dataDir: config.app.dataDir,
     topicPrefix: config.modbus.topicPrefix,
     publish: (topic, payload, how) => link.publish(topic, payload, how),

@@ -1,8 +1,8 @@
 import type { Config } from '../config/config.js'
 import type { AppDatabase } from '../database/app-tables.js'
-import type { SidecarServices, WorkerView } from '../http/services.js'
+import type { DeviceStateView, SidecarServices, WorkerView } from '../http/services.js'
 import type { FieldPort } from '../modbus/field.js'
-import type { FieldService } from '../modbus/field-service.js'
+import type { DeviceStatus, FieldService } from '../modbus/field-service.js'
 import type { PlanOptions } from '../mqtt/subscription-planner.js'
 import type { Poller } from '../poller/poller.js'
 import type { Route } from '../router/route.js'
@@ -64,7 +64,10 @@ export function sidecarServices(parts: SidecarParts): SidecarServices {
       observeHttp: parts.observeHttp,
     },
     routes: () => routeViews(routes, parts.plan()),
-    buses: () => field.gateways().map((bus) => ({ ...bus, id: bus.id })),
+    buses: () => {
+      const states = statesByBus(field.devices())
+      return field.gateways().map((bus) => ({ ...bus, device_states: states.get(bus.id) ?? {} }))
+    },
     devicePlan: (deviceId) => {
       const plan = poller.plan(deviceId)
       const bus = field.gateways().find(({ id }) => id === plan.bus)
@@ -74,6 +77,17 @@ export function sidecarServices(parts: SidecarParts): SidecarServices {
     live: parts.live,
     ...parts.kept,
   }
+}
+
+/** What is known of each device, by its bus and its id. */
+function statesByBus(devices: readonly DeviceStatus[]): ReadonlyMap<string, Record<string, DeviceStateView>> {
+  const buses = new Map<string, Record<string, DeviceStateView>>()
+  for (const { gateway, device_id, state, reason } of devices) {
+    const states = buses.get(gateway) ?? {}
+    states[device_id] = { state, ...(reason !== undefined && { reason }) }
+    buses.set(gateway, states)
+  }
+  return buses
 }
 
 function workerService(supervisor: Supervisor, deadlineMs: number): NonNullable<SidecarServices['workers']> {

@@ -25,7 +25,8 @@ export interface VirtualPlant {
   close(): Promise<void>
 }
 
-interface Named extends SimulatedDevice {
+/** A device of a file. */
+export interface Named extends SimulatedDevice {
   readonly name: string
 }
 
@@ -36,7 +37,7 @@ interface Named extends SimulatedDevice {
  */
 export async function startVirtualPlant(options: VirtualPlantOptions): Promise<VirtualPlant> {
   const { folder, dataDir, topicPrefix, publish, logger, clock } = options
-  const named = existsSync(folder) ? await readFolder(folder) : []
+  const named = await readVirtualPlant(folder)
   const registers = named.some(({ persist }) => persist !== false)
     ? new VirtualRegisters(join(dataDir, 'virtual.db'))
     : undefined
@@ -75,7 +76,9 @@ export async function startVirtualPlant(options: VirtualPlantOptions): Promise<V
   return { devices, close }
 }
 
-async function readFolder(folder: string): Promise<Named[]> {
+/** What the files of the folder describe. @throws RouteMQError CONFIG_INVALID */
+export async function readVirtualPlant(folder: string): Promise<readonly Named[]> {
+  if (!existsSync(folder)) return []
   const { parse } = await import('yaml')
   const found = new Map<string, Named>()
   for (const file of readdirSync(folder).sort()) {

@@ -13,7 +13,11 @@ export interface ErrorCodeFacts {
 
 export const ERROR_CODES = {
   // Start and configuration
-  CONFIG_INVALID: { status: 500, retry: false, advice: 'Correct the listed settings in .env or the environment.' },
+  CONFIG_INVALID: {
+    status: 500,
+    retry: false,
+    advice: 'Correct what is listed: settings in .env or the environment, or the file that is named.',
+  },
   PORT_IN_USE: { status: 500, retry: false, advice: 'Stop what listens there, or set another port.' },
   ALREADY_RUNNING: { status: 500, retry: false, advice: 'Stop the other process that uses this data folder first.' },
   CLIENT_ID_IN_USE: { status: 500, retry: false, advice: 'Give this installation its own ROUTEMQ_INSTANCE.' },
@@ -90,7 +94,16 @@ export const ERROR_CODES = {
   DEVICE_BUSY: { status: 503, retry: true, advice: 'Try again after the time in Retry-After.' },
   DEVICE_FAILURE: { status: 502, retry: false, advice: 'The device reports an internal failure; inspect it.' },
   BUS_OVERLOADED: { status: 503, retry: true, advice: 'Ask for less, or raise the bound of the bus queue.' },
-  BUS_CONFLICT: { status: 409, retry: false, advice: 'Devices of one bus share its line settings: change them together, with ?whole_bus=true or in one import.' },
+  BUS_CONFLICT: {
+    status: 409,
+    retry: false,
+    advice: 'Devices of one bus share its line settings: change them together, with ?whole_bus=true or in one import.',
+  },
+  BUS_IN_USE: {
+    status: 409,
+    retry: false,
+    advice: 'Stop the product for this, or read through it: device:read, device:watch and device:decode do.',
+  },
   BUS_STANDBY: {
     status: 503,
     retry: true,

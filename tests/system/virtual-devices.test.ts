@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import mqtt from 'mqtt'
 import { createTransport } from '../../core/modbus/transport/open.js'
-import { Product } from '../e2e/support/product.js'
+import { Product, runCommand } from '../e2e/support/product.js'
 import { makeProject } from '../e2e/support/project.js'
 import { freePort } from '../e2e/support/services.js'
 
@@ -34,4 +34,14 @@ test('a virtual device of the application tells over MQTT what a master wrote, a
   assert.equal(await product.stop(), 0)
   product = await Product.start(project.root, options)
   assert.deepEqual(await call(), [7, 8])
+})
+
+test('a mistake in the file of a virtual device ends the start before anything is opened, and its file is named', async (t) => {
+  const project = makeProject({ 'app/virtual/plc.yaml': 'port: 99999999\nunits: {}\n' })
+  t.after(() => project.remove())
+  const env = { MQTT_BROKER: '127.0.0.1', MQTT_PORT: String(await freePort()) }
+  const { code, stdout, stderr } = await runCommand(project.root, ['run'], { env })
+  assert.equal(code, 3, stderr)
+  assert.match(stdout + stderr, /CONFIG_INVALID[\s\S]*virtual\/plc\.yaml[\s\S]*or the file that is named/)
+  assert.doesNotMatch(stdout + stderr, /away/)
 })

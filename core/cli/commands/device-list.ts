@@ -1,4 +1,5 @@
 import { deviceView } from '../../http/views.js'
+import type { DeviceRecord } from '../../modbus/device-record.js'
 import { withDevices } from '../device-access.js'
 import type { Registry } from '../program.js'
 import { table } from '../table.js'
@@ -13,8 +14,18 @@ export function registerDeviceList({ program, action }: Registry): void {
       action((context, json) =>
         withDevices(context, async (devices) => {
           const all = (await devices.list()).filter((device) => active !== true || device.is_active)
+          const states = await devices.states()
+          const stateOf = ({ device_id, is_active }: DeviceRecord) =>
+            is_active ? (states[device_id]?.state ?? 'unknown') : null
           // The same records as the sidecar's, which shows no private keys.
-          if (json) context.out(JSON.stringify(all.map(deviceView), null, 2))
+          if (json)
+            context.out(
+              JSON.stringify(
+                all.map((device) => ({ ...deviceView(device), state: stateOf(device) })),
+                null,
+                2,
+              ),
+            )
           else if (all.length === 0) context.out('There are no devices: add them to app/devices.ts.')
           else {
             const rows = all.map((device) => [
@@ -23,10 +34,11 @@ export function registerDeviceList({ program, action }: Registry): void {
               device.framer,
               device.unit_id ?? device.slave_id,
               device.is_active ? 'yes' : 'no',
+              stateOf(device),
               device.write_enabled ? 'yes' : 'no',
               device.points.length,
             ])
-            context.out(table(['device', 'bus', 'framer', 'unit', 'active', 'writable', 'points'], rows))
+            context.out(table(['device', 'bus', 'framer', 'unit', 'active', 'state', 'writable', 'points'], rows))
           }
           return 0
         }),

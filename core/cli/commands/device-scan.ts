@@ -5,7 +5,7 @@ import { busIdOf, endpointOf, unitOf } from '../../modbus/endpoint.js'
 import { type ModbusTransport, TransportError } from '../../modbus/transport/transport.js'
 import { RouteMQError } from '../../support/errors.js'
 import type { CliContext } from '../context.js'
-import { type DeviceAccess, withDevices } from '../device-access.js'
+import { type DeviceAccess, refuseVirtual, withDevices } from '../device-access.js'
 import { registerTypeArgument, showAddress } from '../modbus-address.js'
 import { integerArgument } from '../parse-arguments.js'
 import type { Registry } from '../program.js'
@@ -84,11 +84,7 @@ export function registerDeviceScan({ program, action }: Registry): void {
 
 async function recordOf(devices: DeviceAccess, where: string, framer: string): Promise<DeviceRecord> {
   const known = (await devices.list()).find(({ device_id }) => device_id === where)
-  // Whoever listens at the address in its record while nothing runs is another device.
-  if (known?.options.virtual === true && !known.is_active) {
-    const message = `Device ${where} is the virtual device of demo mode, which is there while the product runs.`
-    throw new RouteMQError('DEVICE_INACTIVE', message, { details: { device_id: where } })
-  }
+  if (known !== undefined) refuseVirtual(known)
   if (known !== undefined) return known
   const [, host, port] = /^(.+):(\d+)$/.exec(where) ?? []
   if (host === undefined)

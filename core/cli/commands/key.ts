@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from 'commander'
+import { RouteMQError } from '../../support/errors.js'
 import type { Registry } from '../program.js'
 import { RunningProduct } from '../running-product.js'
 import { table } from '../table.js'
@@ -61,6 +62,12 @@ export function registerKey({ program, action }: Registry): void {
     .argument('<prefix>', 'as in key:list')
     .action((prefix: string) =>
       action(async ({ root, out, signal }, json) => {
+        if (!/^[0-9a-f]{12}$/.test(prefix)) {
+          throw new RouteMQError(
+            'USAGE',
+            `"${prefix}" is no prefix of a key: it has 12 digits; \`routemq key:list\` shows it.`,
+          )
+        }
         await RunningProduct.need(root, signal).call('DELETE', `/api/admin/keys/${encodeURIComponent(prefix)}`)
         out(json ? JSON.stringify({ prefix, status: 'revoked' }) : `${prefix} is revoked`)
         return 0

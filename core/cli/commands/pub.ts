@@ -71,7 +71,12 @@ async function ask(
       clearTimeout(timer)
       run()
     }
-    context.signal.addEventListener('abort', () => settle(() => reject(late())), { once: true })
+    const ended = () =>
+      new RouteMQError(
+        'REQUEST_CANCELLED',
+        `Ended before an answer came on ${responseTopic}; the message was published.`,
+      )
+    context.signal.addEventListener('abort', () => settle(() => reject(ended())), { once: true })
     client.on('message', (_, payload, packet) => {
       if (packet.retain) return
       const text = payload.toString('utf8')
@@ -94,7 +99,8 @@ async function ask(
 }
 
 function checkTopic(topic: string): void {
-  if (topic === '' || /[+#\0]/.test(topic)) {
+  if (topic === '') throw new RouteMQError('USAGE', 'The topic is empty.')
+  if (/[+#\0]/.test(topic)) {
     throw new RouteMQError('USAGE', `"${topic}" is no topic to publish on: it must not hold + or #`)
   }
 }

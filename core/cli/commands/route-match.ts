@@ -14,6 +14,12 @@ export function registerRouteMatch({ program, action }: Registry): void {
     .option('--payload <json>', 'also check this payload against the schema of each route that matches')
     .action((topic: string, { payload }: { payload?: string }) =>
       action(async ({ root, env, out }, json) => {
+        if (topic === '' || /[+#]/.test(topic)) {
+          throw new RouteMQError(
+            'USAGE',
+            `"${topic}" is no topic: a message has one without + and #, such as devices/42/control`,
+          )
+        }
         const body = payload === undefined ? undefined : { value: parse(payload) }
         const dispatcher = await loadRoutes({ root, env })
         const matches = dispatcher.match(topic)

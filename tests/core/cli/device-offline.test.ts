@@ -25,7 +25,10 @@ async function plant(t: TestContext) {
 
 test('while nothing runs the command opens the bus itself', async (t) => {
   const { root, device } = await plant(t)
-  assert.match((await command(root, ['device:list'])).out, /^boiler +127\.0\.0\.1:\d+ +SOCKET +1 +yes +yes +1$/m)
+  assert.match(
+    (await command(root, ['device:list'])).out,
+    /^boiler +127\.0\.0\.1:\d+ +SOCKET +1 +yes +unknown +yes +1$/m,
+  )
   const read = await command(root, ['device:read', 'boiler', '0', '-n', '3', '--json'])
   assert.equal(read.code, 0, read.err)
   assert.deepEqual((JSON.parse(read.out) as { values: number[] }).values, [7, 8, 9])
@@ -66,10 +69,10 @@ test('the virtual device of demo mode is not looked for while nothing runs: anot
   }], targets: [] }`
   const root = folder(t, { 'app/devices.ts': file, 'package.json': '{"type":"module"}' })
   const write = await command(root, ['device:write', 'office', '0', '1'])
-  assert.match(write.err, /DEVICE_INACTIVE/)
-  assert.equal(write.code, EXIT.refused)
+  assert.match(write.err, /NOT_RUNNING: Device office is the virtual device of demo mode[\s\S]*routemq --run/)
+  assert.equal(write.code, EXIT.notRunning)
   assert.equal(device.get(1, 'holding', 0), 7)
-  assert.match((await command(root, ['device:scan', 'office'])).err, /DEVICE_INACTIVE/)
+  assert.match((await command(root, ['device:scan', 'office'])).err, /NOT_RUNNING/)
   assert.equal(device.requests, 0)
 })
 
@@ -89,7 +92,10 @@ test('a lock that cannot be made leaves the bus closed', async (t) => {
   mkdirSync(join(root, 'data'))
   writeFileSync(join(root, 'data', 'buses'), '')
   const read = await command(root, ['device:write', 'boiler', '0', '1'])
-  assert.match(read.err, /BUS_STANDBY[\s\S]*its lease cannot be had: E/)
+  assert.match(read.err, /SPOOL_FAILED: Bus .* its lease cannot be had: E[\s\S]*Check the disk/)
+  assert.equal(read.code, EXIT.unavailable)
+  const scan = await command(root, ['device:scan', 'boiler'])
+  assert.match(scan.err, /SPOOL_FAILED/)
   assert.equal(device.get(1, 'holding', 0), 7)
 })
 

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { type TestContext, test } from 'node:test'
 import { connectAsync } from 'mqtt'
 import { EXIT } from '../../../core/cli/exit-codes.js'
+import { main } from '../../../core/cli/program.js'
 import { folder } from '../support/folder.js'
 import { command, serverMissing } from './support.js'
 
@@ -99,4 +100,22 @@ test('the embedded broker of a product that does not run is NOT_RUNNING', async 
   const { code, err } = await command(folder(t), ['sub', 'a/#'])
   assert.equal(code, EXIT.notRunning)
   assert.match(err, /The broker is the embedded one, and the product does not run/)
+})
+
+test('Ctrl-C while an answer is waited for says that it was ended, not that the time is over', async (t) => {
+  if (await missing(t)) return
+  const topic = `cli/${randomUUID()}`
+  const stop = new AbortController()
+  await responder(t, topic, () => {
+    stop.abort()
+    return undefined
+  })
+  const err: string[] = []
+  const code = await main(['--root', folder(t), 'pub', topic, 'x', '--wait', '3000'], {
+    env: BROKER,
+    signal: stop.signal,
+    err: (text) => void err.push(text),
+  })
+  assert.equal(code, EXIT.unavailable)
+  assert.match(err.join('\n'), /REQUEST_CANCELLED: Ended before an answer came on .*; the message was published/)
 })

@@ -247,7 +247,7 @@ test('keys are made, shown once, listed and revoked', async (t) => {
   const listed = await command(root, ['key:list'])
   assert.match(listed.out, /^abc +scada +write +2026-01-01T00:00:00\.000Z +- +-$/m)
   assert.ok(!listed.out.includes('secret'))
-  assert.equal((await command(root, ['key:revoke', 'abc'])).out, 'abc is revoked')
+  assert.equal((await command(root, ['key:revoke', 'abcabcabcabc'])).out, 'abcabcabcabc is revoked')
   assert.equal((await command(root, ['key:create', 'x', '-s', 'root'])).code, EXIT.usage)
   assert.equal((await command(root, ['key:create', 'x', '-e', '2020-01-01'])).code, EXIT.usage)
   assert.deepEqual(
@@ -255,7 +255,7 @@ test('keys are made, shown once, listed and revoked', async (t) => {
     [
       ['POST /api/admin/keys', { name: 'scada', scope: 'write', expires_at: '2099-01-01T00:00:00.000Z' }],
       ['GET /api/admin/keys', undefined],
-      ['DELETE /api/admin/keys/abc', undefined],
+      ['DELETE /api/admin/keys/abcabcabcabc', undefined],
     ],
   )
 })
@@ -298,4 +298,45 @@ test('what the product refuses of an import is told by line, and was not sent on
       ['POST /api/admin/plant?force=true&dry_run=false', sent],
     ],
   )
+})
+
+test('device:list says whether the product can talk to each device, for programs too', async (t) => {
+  const devices = ['on', 'off', 'elsewhere', 'new', 'idle'].map((device_id, at) =>
+    normalizeDevice({ device_id, host: 'h', port: 502, slave_id: at + 1, is_active: device_id !== 'idle' }),
+  )
+  const device_states = { on: { state: 'online' }, off: { state: 'offline', reason: 'silent' } }
+  const { root } = await product(t, (line) => {
+    if (line === 'GET /api/admin/devices') return [200, devices]
+    return [
+      200,
+      [
+        { id: 'a', device_states },
+        { id: 'b', device_states: { elsewhere: { state: 'standby' } } },
+      ],
+    ]
+  })
+  const states = { on: 'online', off: 'offline', elsewhere: 'standby', new: 'unknown', idle: null }
+  const listed = JSON.parse((await command(root, ['device:list', '--json'])).out) as {
+    device_id: string
+    state: unknown
+  }[]
+  assert.deepEqual(Object.fromEntries(listed.map(({ device_id, state }) => [device_id, state])), states)
+  const { out } = await command(root, ['device:list'])
+  assert.match(out, /^device +bus +framer +unit +active +state +writable +points$/m)
+  assert.match(out, /^off +h:502 +RTU +2 +yes +offline +yes +0$/m)
+  assert.match(out, /^idle +h:502 +RTU +5 +no +- +yes +0$/m)
+})
+
+test('device:scan names who owns the bus: the running product, or another installation', async (t) => {
+  const { root } = await product(t, (line) => {
+    if (line === 'GET /api/admin/devices') return [200, []]
+    const standby = { id: '127.0.0.1:2', state: 'standby', owner: 'plant-b', cause: 'plant-b owns it' }
+    return [200, [{ id: '127.0.0.1:1', state: 'open' }, standby]]
+  })
+  const mine = await command(root, ['device:scan', '127.0.0.1:1'])
+  assert.equal(mine.code, EXIT.refused)
+  assert.match(mine.err, /BUS_IN_USE: The running product has bus 127\.0\.0\.1:1 open\.\nStop the product for this/)
+  const other = await command(root, ['device:scan', '127.0.0.1:2'])
+  assert.equal(other.code, EXIT.unavailable)
+  assert.match(other.err, /BUS_STANDBY: Bus 127\.0\.0\.1:2 is not opened here: plant-b owns it/)
 })

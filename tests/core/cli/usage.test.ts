@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -7,6 +8,7 @@ import { Command } from 'commander'
 import { commandsFor } from '../../../core/cli/command-table.js'
 import { EXIT, exitCodeOf } from '../../../core/cli/exit-codes.js'
 import { reportError } from '../../../core/cli/report-error.js'
+import { startVirtualDevice } from '../../../core/modbus/server/virtual-device.js'
 import { ERROR_CODES, type ErrorCode } from '../../../core/support/error-codes.js'
 import { RouteMQError } from '../../../core/support/errors.js'
 import { folder } from '../support/folder.js'
@@ -19,7 +21,11 @@ for (const [line, message] of [
   [['--run', '--workers', 'two'], /Want an integer from 0 to 64/],
   [['pub', 'a/+', 'x'], /"a\/\+" is no topic/],
   [['sub', 'a/#/b'], /"a\/#\/b" is no MQTT topic filter/],
+  [['pub', '', 'x'], /The topic is empty/],
   [['make:router', '9'], /"9" is no name for a file/],
+  [['make:router', '../x'], /"\.\.\/x" is no name for a file/],
+  [['route:match', 'a/+/b'], /"a\/\+\/b" is no topic: a message has one without/],
+  [['key:revoke', 'scada'], /"scada" is no prefix of a key: .*key:list/],
   [['device:read', 'x', '70000'], /70000 is no address/],
   [['device:read', 'x', '1', 'level'], /Name one address/],
   [['device:write', 'x', '1', 'high'], /"high" is no number/],
@@ -191,4 +197,26 @@ test('a path that cannot be read or written is a wrong command line: it is named
     assert.match(err, message)
     assert.doesNotMatch(err, /INTERNAL|\n {4}at /)
   }
+})
+
+test('a reader that has enough of what is printed ends a command quietly, as `head -1` does', async (t) => {
+  const device = await startVirtualDevice({ units: { 1: { holding: [7] } } })
+  t.after(() => device.close())
+  const file = `export default { devices: [{
+    device_id: 'boiler', host: '127.0.0.1', port: ${device.port}, framer: 'SOCKET', points: [{ name: 'p', address: 0 }],
+  }], targets: [] }`
+  const root = folder(t, { 'app/devices.ts': file, 'package.json': '{"type":"module"}' })
+  const cli = fileURLToPath(new URL('../../../core/cli/main.ts', import.meta.url))
+  const flags = ['--conditions=routemq:source', '--import', 'tsx', cli, '--root', root]
+  const child = spawn(process.execPath, [...flags, 'device:watch', 'boiler', '-i', '100'], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  t.after(() => child.kill('SIGKILL'))
+  let err = ''
+  child.stderr.on('data', (text) => {
+    err += String(text)
+  })
+  child.stdout.once('data', () => child.stdout.destroy())
+  const [code] = (await once(child, 'close')) as [number | null]
+  assert.deepEqual([code, err], [0, ''])
 })

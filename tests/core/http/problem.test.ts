@@ -27,6 +27,10 @@ test('a detail is a sentence, and a name in it keeps its spelling', () => {
   assert.equal(detail('no device is called a'), 'No device is called a.')
   assert.equal(detail('device_id must be given'), 'device_id must be given.')
   assert.equal(detail('Really?'), 'Really?')
+  const ofPoint = new RouteMQError('VALUE_OUT_OF_RANGE', 'setpoint takes 5 to 35, got 99', {
+    details: { point: 'setpoint', value: 99 },
+  })
+  assert.equal(toProblem(ofPoint, '/', 'i').detail, 'setpoint takes 5 to 35, got 99.')
 })
 
 test('field mistakes become errors, other details stay details', () => {
