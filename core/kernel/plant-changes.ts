@@ -9,7 +9,7 @@ import { normalizeTarget, updateTarget } from '../modbus/target-schema.js'
 import { checkWatches } from '../modbus/watched-points.js'
 import { withoutSecrets } from '../observability/redact.js'
 import { RouteMQError } from '../support/errors.js'
-import type { PlantTables } from './plant.js'
+import type { PlantTables } from './plant-tables.js'
 import { changedFields, difference, settable } from './record-changes.js'
 
 export interface PlantState {

@@ -7,7 +7,7 @@ import { checkBusConflict } from '../modbus/endpoint.js'
 import type { Actor } from '../modbus/field.js'
 import { type DeviceProfile, expandProfile } from '../modbus/profile.js'
 import { normalizeTarget, updateTarget } from '../modbus/target-schema.js'
-import { checkWatches, unreadWatches } from '../modbus/watched-points.js'
+import { checkWatches } from '../modbus/watched-points.js'
 import type { Logger } from '../observability/logger.js'
 import { withoutSecrets } from '../observability/redact.js'
 import type { Clock } from '../support/clock.js'
@@ -25,28 +25,9 @@ import {
   refusedChanges,
   storeChanges,
 } from './plant-changes.js'
+import type { PlantTables } from './plant-tables.js'
+import { deafTargets, deviceWarnings } from './plant-warnings.js'
 import { changedFields, difference, settable } from './record-changes.js'
-
-/** The tables that the plant lives in; the database implements it. */
-export interface PlantTables {
-  readonly devices: {
-    list(): Promise<readonly DeviceRecord[]>
-    insert(input: DeviceInput): Promise<unknown>
-    update(deviceId: string, patch: Partial<Omit<DeviceInput, 'device_id'>>): Promise<unknown>
-    /** Writes the first devices, once in the life of the database. True where it did. */
-    seed(inputs: readonly DeviceInput[]): Promise<boolean>
-  }
-  readonly targets: {
-    list(): Promise<readonly TargetRecord[]>
-    insert(input: TargetInput): Promise<TargetRecord>
-    update(id: number, patch: Partial<Omit<TargetInput, 'device_id'>>): Promise<unknown>
-    seed(inputs: readonly TargetInput[]): Promise<boolean>
-  }
-  /** All of it, or nothing. */
-  transaction<T>(work: (tables: Pick<PlantTables, 'devices' | 'targets'>) => Promise<T>): Promise<T>
-  /** Changes whenever somebody, also by hand, changes devices or targets. */
-  readonly revision: { current(): Promise<string> }
-}
 
 export interface PlantOptions {
   /** What the application's own file says. */
@@ -107,22 +88,7 @@ export class Plant implements PlantService {
 
   /** What a person should know about devices that are not as the application's file says. */
   get warnings(): string[] {
-    const idle = this.#devices.filter((device) => device.options.virtual === true && !device.is_active)
-    const moved = this.#options.file.devices.filter((input) => {
-      const kept = this.#kept.find(({ device_id }) => device_id === input.device_id)
-      const wanted = normalizeDevice(input)
-      return kept !== undefined && (kept.host !== wanted.host || kept.port !== wanted.port || kept.path !== wanted.path)
-    })
-    const names = (devices: readonly { readonly device_id: string }[]) =>
-      devices.map(({ device_id }) => device_id).join(', ')
-    return [
-      ...(idle.length === 0
-        ? []
-        : [`${names(idle)}: devices of demo mode, not active without it; set PLANT_HOST for real ones`]),
-      ...(moved.length === 0
-        ? []
-        : [`${names(moved)}: another address in the application's file than in the database; the database holds`]),
-    ]
+    return deviceWarnings(this.#options.file, this.#kept, this.#devices)
   }
 
   /** Every device as it is in force. */
@@ -262,18 +228,11 @@ export class Plant implements PlantService {
 
   /** A point may go after a target that watches it came, and rows are edited by hand: they stay in force, but not unsaid. */
   #warn(): void {
-    const devices = new Map(this.#devices.map((device) => [device.device_id, device]))
-    const said = new Set<string>()
-    for (const target of this.#targets) {
-      const device = devices.get(target.device_id)
-      if (device === undefined || !target.is_active) continue
-      for (const { field, message } of unreadWatches(target, device)) {
-        const sentence = `polling target ${target.id} watches what it does not read, so that never fires: ${field}: ${message}`
-        if (!this.#said.has(sentence)) this.#options.logger.warn({ target: target.id, field }, sentence)
-        said.add(sentence)
-      }
+    const said = new Map(deafTargets(this.#devices, this.#targets).map((one) => [one.sentence, one]))
+    for (const [sentence, { target, field }] of said) {
+      if (!this.#said.has(sentence)) this.#options.logger.warn({ target, field }, sentence)
     }
-    this.#said = said
+    this.#said = new Set(said.keys())
   }
 
   /** A row edited by hand may be wrong; it is left out and named, its neighbours work. */

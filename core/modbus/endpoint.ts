@@ -70,7 +70,7 @@ export function busConflict(candidate: DeviceRecord, other: DeviceRecord, bus: s
   const difference = fields.length === 0 ? ' other TLS texts than' : ` ${shown(wanted)}; it is ${shown(used)} for`
   return new RouteMQError(
     'BUS_CONFLICT',
-    `Device ${candidate.device_id} wants ${bus} with${difference} device ${other.device_id}`,
+    `Device ${candidate.device_id} wants ${bus} with${difference} device ${other.device_id}: devices of one bus change that together`,
     { details: { device_id: candidate.device_id, bus, other: other.device_id } },
   )
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { AuditInput } from '../../../core/database/repositories/log-repositories.js'
-import type { PlantTables } from '../../../core/kernel/plant.js'
+import type { PlantTables } from '../../../core/kernel/plant-tables.js'
 import { ACTOR, memoryTables, plantOf } from './plant-kit.js'
 
 test('the private key of a device is in no audit entry, and that it changed is', async (t) => {

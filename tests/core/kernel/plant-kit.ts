@@ -1,4 +1,5 @@
-import { Plant, type PlantOptions, type PlantTables } from '../../../core/kernel/plant.js'
+import { Plant, type PlantOptions } from '../../../core/kernel/plant.js'
+import type { PlantTables } from '../../../core/kernel/plant-tables.js'
 import type { DeviceInput, DeviceRecord, TargetRecord } from '../../../core/modbus/device-record.js'
 import { normalizeDevice } from '../../../core/modbus/device-schema.js'
 import { normalizeTarget } from '../../../core/modbus/target-schema.js'

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { PlantTables } from '../../../core/kernel/plant.js'
+import type { PlantTables } from '../../../core/kernel/plant-tables.js'
 import { silentLogger } from '../../../core/observability/logger.js'
 import type { RouteMQError } from '../../../core/support/errors.js'
 import { FakeClock } from '../../../core/testing/fake-clock.js'
