@@ -3,7 +3,7 @@ import type { PlantChanged, PlantChanges, RefusedChange } from '../http/services
 import { deviceView, withStoredSecrets } from '../http/views.js'
 import type { DeviceInput, DeviceRecord, TargetRecord } from '../modbus/device-record.js'
 import { normalizeDevice, updateDevice } from '../modbus/device-schema.js'
-import { busChanges, busIdOf, checkBusConflict } from '../modbus/endpoint.js'
+import { busChanges, busIdOf, checkBusConflict, devicesByBus } from '../modbus/endpoint.js'
 import type { Actor } from '../modbus/field.js'
 import { normalizeTarget, updateTarget } from '../modbus/target-schema.js'
 import { checkWatches } from '../modbus/watched-points.js'
@@ -76,8 +76,9 @@ export function changedPlant(
     })
   })
   const all = [...devices.values()]
+  const buses = devicesByBus(all)
   for (const { change, after } of changedDevices.values()) {
-    if (after.is_active) attempt(change, () => checkBusConflict(all, after))
+    if (after.is_active) attempt(change, () => checkBusConflict(buses.get(busIdOf(after)) ?? [], after))
   }
 
   const targets = new Map(known.targets.map((target) => [target.id, target]))

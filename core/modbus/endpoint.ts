@@ -63,6 +63,18 @@ export function checkBusConflict(existing: readonly DeviceRecord[], candidate: D
   }
 }
 
+/** Devices that share a bus, by its id: for whoever checks thousands of them. */
+export function devicesByBus(devices: readonly DeviceRecord[]): ReadonlyMap<string, readonly DeviceRecord[]> {
+  const buses = new Map<string, DeviceRecord[]>()
+  for (const device of devices) {
+    const bus = busIdOf(device)
+    const own = buses.get(bus)
+    if (own === undefined) buses.set(bus, [device])
+    else own.push(device)
+  }
+  return buses
+}
+
 export function busConflict(candidate: DeviceRecord, other: DeviceRecord, bus: string): RouteMQError {
   const [wanted, used] = [lineSettings(candidate), lineSettings(other)]
   const fields = Object.keys(wanted).filter((field) => wanted[field] !== used[field])

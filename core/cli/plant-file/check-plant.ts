@@ -9,7 +9,7 @@ import {
   pointSchema,
   updateDevice,
 } from '../../modbus/device-schema.js'
-import { checkBusConflict } from '../../modbus/endpoint.js'
+import { busIdOf, checkBusConflict, devicesByBus } from '../../modbus/endpoint.js'
 import type { PointDefinition } from '../../modbus/point.js'
 import { type DeviceProfile, expandProfile } from '../../modbus/profile.js'
 import { RouteMQError } from '../../support/errors.js'
@@ -104,10 +104,11 @@ export function planImport(
     })
   }
   // Devices of one bus may change together: only what comes of all of them has to agree.
-  const all = [...after.values()]
+  const buses = devicesByBus([...after.values()])
   for (const [id, { line }] of drafts) {
     const record = after.get(id)
-    if (record?.is_active === true && !failed.has(id)) attempt(id, line, () => checkBusConflict(all, record))
+    if (record?.is_active === true && !failed.has(id))
+      attempt(id, line, () => checkBusConflict(buses.get(busIdOf(record)) ?? [], record))
   }
   const ids = new Set([...after.keys(), ...drafts.keys()])
   // Of a device with mistakes of its own there is no record to check targets against.
