@@ -32,7 +32,7 @@ async function strictBroker() {
   }
 }
 
-test('a refused subscription fails readiness with its filter named, and a granted one ends that', async () => {
+test('a refused subscription fails readiness, its filter is named by /health, and a granted one ends that', async () => {
   const broker = await strictBroker()
   const project = makeProject()
   const product = Product.spawn(project.root, {
@@ -54,13 +54,15 @@ test('a refused subscription fails readiness with its filter named, and a grante
     }
   }
   try {
-    const refused = await until((answer) => answer?.status === 503 && JSON.stringify(answer.body).includes(REFUSED))
-    assert.match(JSON.stringify(refused.body), /SUBSCRIPTION_REFUSED|refused/)
+    await until((answer) => answer?.status === 503 && /"slot-1":"waiting"/.test(JSON.stringify(answer.body)))
+    const { body: health } = await product.json('/health')
+    assert.match(JSON.stringify(health), /SUBSCRIPTION_REFUSED/)
+    assert.ok(JSON.stringify(health).includes(REFUSED), JSON.stringify(health))
     const live = await product.fetch('/live')
     assert.equal(live.status, 200, 'it lives, it is not ready')
     broker.grant()
-    const answer = await until((now) => now?.status === 200)
-    assert.doesNotMatch(JSON.stringify(answer.body), /refused/)
+    await until((now) => now?.status === 200)
+    assert.doesNotMatch(JSON.stringify((await product.json('/health')).body), /REFUSED/)
   } finally {
     assert.equal(await product.stop(), 0)
     await broker.close()
