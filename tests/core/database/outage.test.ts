@@ -53,9 +53,10 @@ function gateway(config: unknown, spool: string, boot: string) {
       return at
     },
     async end() {
+      const exited = once(child, 'exit') // it may be gone before its last word is looked at
       child.send('end')
       const last = await this.until(({ ended }) => ended === true)
-      await once(child, 'exit')
+      await exited
       return last
     },
   }
