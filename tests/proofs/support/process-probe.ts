@@ -3,7 +3,7 @@ import { until } from './waiting.js'
 
 /**
  * Text of a module for `--import`: on SIGUSR2 it collects garbage and writes what is left of the heap to the file that
- * `HEAP_FILE` names.
+ * `HEAP_FILE` names: all of it, and without the code that V8 goes on compiling for as long as something is called more often.
  */
 export const HEAP_PROBE = `
 import { renameSync, writeFileSync } from 'node:fs'
@@ -17,7 +17,9 @@ if (isMainThread) {
     gc()
     gc()
     const file = process.env.HEAP_FILE
-    writeFileSync(file + '.part', String(process.memoryUsage().heapUsed))
+    const { heapUsed } = process.memoryUsage()
+    const { code_and_metadata_size: code, bytecode_and_metadata_size: bytecode } = v8.getHeapCodeStatistics()
+    writeFileSync(file + '.part', JSON.stringify({ heap: heapUsed, data: heapUsed - code - bytecode }))
     renameSync(file + '.part', file)
   })
 }
@@ -26,6 +28,8 @@ if (isMainThread) {
 export interface ProcessFacts {
   /** Heap in use after a garbage collection. */
   readonly heapMb: number
+  /** The same without what V8 compiled. */
+  readonly dataMb: number
   readonly rssMb: number
   readonly descriptors: number
 }
@@ -44,8 +48,10 @@ export async function probe(pid: number, heapFile: string): Promise<ProcessFacts
     return heap !== ''
   })
   const status = readFileSync(`/proc/${pid}/status`, 'utf8')
+  const { heap: all, data } = JSON.parse(heap) as { heap: number; data: number }
   return {
-    heapMb: Number(heap) / 1_048_576,
+    heapMb: all / 1_048_576,
+    dataMb: data / 1_048_576,
     rssMb: Number(/VmRSS:\s+(\d+)/.exec(status)![1]) / 1_024,
     descriptors: readdirSync(`/proc/${pid}/fd`).length,
   }
