@@ -3,11 +3,11 @@ import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { setTimeout } from 'node:timers/promises'
 import mysql from 'mysql2/promise'
 import pg from 'pg'
-import { isTimeout } from '../../../core/database/connection-errors.js'
-import type { ReadingWrite } from '../../../core/database/readings/reading.js'
-import { SqliteThread } from '../../../core/database/sqlite/client.js'
-import type { Store } from '../../../core/database/store.js'
-import { type Kind, type OwnDatabase, onEachDatabase, openStore, ownDatabase } from './databases.js'
+import { isTimeout } from '../../core/database/connection-errors.js'
+import type { ReadingWrite } from '../../core/database/readings/reading.js'
+import { SqliteThread } from '../../core/database/sqlite/client.js'
+import type { Store } from '../../core/database/store.js'
+import { type Kind, type OwnDatabase, onEachDatabase, openStore, ownDatabase } from '../core/database/databases.js'
 
 const T0 = 1_767_225_600_000_000
 const row = (sequence: number): ReadingWrite => ({

@@ -2,11 +2,11 @@
  * A gateway's ingest, to be killed: `ingest-child.ts CONFIG SPOOL BOOT`. 5,000 rows a second: every 100 ms one sample of
  * 5 points from each of 100 devices. Tells after each round which one it was, and when.
  */
-import { Ingest } from '../../../core/database/ingest.js'
-import { silentLogger } from '../../../core/observability/logger.js'
-import { Spool } from '../../../core/spool/spool.js'
-import { openStore } from './databases.js'
-import { sample } from './samples.js'
+import { Ingest } from '../../core/database/ingest.js'
+import { silentLogger } from '../../core/observability/logger.js'
+import { Spool } from '../../core/spool/spool.js'
+import { openStore } from '../core/database/databases.js'
+import { sample } from '../core/database/samples.js'
 
 const [, , config, dir, boot] = process.argv
 const store = await openStore(JSON.parse(config!), {

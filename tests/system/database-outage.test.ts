@@ -6,9 +6,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { sql } from 'kysely'
-import type { IngestStats } from '../../../core/database/ingest.js'
-import { openStore, ownDatabase } from './databases.js'
-import { type OwnServer, ownServer, whyNoServers } from './own-servers.js'
+import type { IngestStats } from '../../core/database/ingest.js'
+import { openStore, ownDatabase } from '../core/database/databases.js'
+import { type OwnServer, ownServer, whyNoServers } from '../core/database/own-servers.js'
 
 /** How long the database stays away, seconds. The full form of this test: ROUTEMQ_OUTAGE_SECONDS=60. */
 const AWAY_S = Number(process.env.ROUTEMQ_OUTAGE_SECONDS ?? 2)
