@@ -86,10 +86,11 @@ const benchmark: Benchmark = {
         onState: () => {},
       })
     const buses = new Map([1, 8].map((width) => [width, busOf(width)]))
+    const wait = () => ({ timeoutMs: 1_000 })
     const viaQueue = (width: number) => async () => {
       const call = { fc: 3, address: 0, count: COUNT } as const
       const bus = buses.get(width)!
-      const answer = await bus.submit({ device: 'd', unit: 1, kind: 'read', call, timeoutMs: 1_000, limit: 100 })
+      const answer = await bus.submit({ device: 'd', unit: 1, kind: 'read', call, wait, limit: 100 })
       return answer.values.length
     }
     const viaBare = async () => (await bare.readHoldingRegisters(0, COUNT)).data.length
