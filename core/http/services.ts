@@ -1,8 +1,11 @@
 import type { Config } from '../config/config.js'
 import type { AppDatabase } from '../database/app-tables.js'
+import type { CacheEntry, CacheMetrics } from '../modbus/cache.js'
 import type { DeviceInput, DeviceRecord, TargetInput, TargetRecord } from '../modbus/device-record.js'
 import type { Actor, FieldPort, FieldValue, Quality, RegisterType } from '../modbus/field.js'
+import type { ModbusMetrics } from '../modbus/field-metrics.js'
 import type { DevicePlan } from '../poller/device-plan.js'
+import type { PollingMetrics } from '../poller/poll-metrics.js'
 import type { ErrorCode } from '../support/error-codes.js'
 
 /**
@@ -162,16 +165,6 @@ export interface CacheService {
 }
 
 /** `key` is `device:type:address:count`, `cached_at` ISO 8601 UTC. */
-export interface CacheEntry {
-  readonly key: string
-  readonly device_id: string
-  readonly register_type: RegisterType
-  readonly address: number
-  readonly count: number
-  readonly values: readonly (number | boolean)[]
-  readonly cached_at: string
-  readonly age_seconds: number
-}
 
 export interface MetricsService {
   snapshot(): MetricsSnapshot
@@ -191,41 +184,9 @@ export interface HttpObservation {
 
 /** `/api/metrics`, as REST users of Modbus gateways know it. */
 export interface MetricsSnapshot {
-  readonly modbus: {
-    readonly total_requests: number
-    readonly successful_requests: number
-    readonly failed_requests: number
-    readonly success_rate_percent: number
-    readonly average_latency_ms: number
-    readonly requests_by_type: Readonly<Record<string, number>>
-    readonly errors_by_type: Readonly<Record<string, number>>
-  }
-  readonly cache: {
-    readonly hits: number
-    readonly misses: number
-    readonly sets: number
-    readonly evictions: number
-    readonly hit_rate_percent: number
-  }
-  readonly polling: {
-    readonly total_cycles: number
-    readonly successful_cycles: number
-    readonly failed_cycles: number
-    readonly total_targets_polled: number
-    readonly total_targets_success: number
-    readonly total_targets_failed: number
-    readonly success_rate_percent: number
-    readonly average_cycle_duration_ms: number
-    /** ISO 8601 UTC; null before the first cycle. */
-    readonly last_cycle_time: string | null
-    readonly skipped_slots: number
-    readonly average_lateness_ms: number
-    readonly p99_lateness_ms: number
-    readonly max_lateness_ms: number
-    readonly published_messages: number
-    readonly publish_failures: number
-    readonly sink_failures: number
-  }
+  readonly modbus: ModbusMetrics
+  readonly cache: CacheMetrics
+  readonly polling: PollingMetrics
 }
 
 export interface RouteView {

@@ -1,7 +1,7 @@
+import type { CacheEntry } from '../modbus/cache.js'
 import type { DeviceRecord } from '../modbus/device-record.js'
 import { inputError } from '../modbus/device-schema.js'
 import type { BlockReading, PointReading } from '../modbus/field.js'
-import type { CacheEntry } from './services.js'
 
 /** What stands in the place of a secret in a record that is shown. */
 export const REDACTED = '[redacted]'
