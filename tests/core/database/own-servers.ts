@@ -185,7 +185,7 @@ async function newestPostgres(): Promise<string> {
   return stdout.trim()
 }
 
-/** Why servers of one's own cannot be had here; undefined where they can. */
+/** Why servers of one's own cannot be had here; undefined where they can. Rejects where they are required. */
 export async function whyNoServers(): Promise<string | undefined> {
   try {
     await run('sh', [
@@ -194,6 +194,10 @@ export async function whyNoServers(): Promise<string | undefined> {
     ])
     return undefined
   } catch {
-    return 'initdb, mariadb-install-db or mariadbd is not installed'
+    const missing = 'initdb, mariadb-install-db or mariadbd is not installed'
+    if (process.env.ROUTEMQ_TEST_SERVICES === 'required') {
+      throw new Error(`ROUTEMQ_TEST_SERVICES=required, and ${missing}`)
+    }
+    return missing
   }
 }
