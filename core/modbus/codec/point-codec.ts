@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import type { FieldValue, Quality } from '../field.js'
 import { isWithinLimits } from './limits.js'
 import { isNoFloat, isNoInteger } from './no-value.js'
@@ -111,8 +112,7 @@ function orderedWord(point: ResolvedPoint, words: readonly number[]): number {
 function decodeText(bytes: Buffer): string {
   const end = bytes.indexOf(0)
   const text = end === -1 ? bytes : bytes.subarray(0, end)
-  const decoded = text.toString('utf8')
-  return (decoded.includes('\ufffd') ? text.toString('latin1') : decoded).replace(/ +$/, '')
+  return text.toString(isUtf8(text) ? 'utf8' : 'latin1').replace(/ +$/, '')
 }
 
 function smallest(value: bigint): number | bigint {

@@ -40,6 +40,9 @@ describe('layout', () => {
     assert.equal(decodePoint(p, [0x4142, 0x4320, 0x2020]).value, 'ABC')
     assert.equal(decodePoint(point({ type: 'string', length: 1, order: 'BADC' }), [0x4241]).value, 'AB')
     assert.equal(decodePoint(p, [0xb043, 0, 0]).value, '°C')
+    const replaced = 'a\ufffdb'
+    assert.deepEqual(encodePoint(p, replaced), { words: [0x61ef, 0xbfbd, 0x6200] })
+    assert.equal(decodePoint(p, [0x61ef, 0xbfbd, 0x6200]).value, replaced, 'a character like any other')
     assert.deepEqual(encodePoint(p, 'AB'), { words: [0x4142, 0, 0] })
     assert.throws(() => encodePoint(p, 'ABCDEFG'), { code: 'VALUE_OUT_OF_RANGE' })
   })
