@@ -1,5 +1,6 @@
 import { type Argument, Command, CommanderError } from 'commander'
 import { productVersion } from '../kernel/version.js'
+import { printable } from '../support/printable.js'
 import { commandsFor } from './command-table.js'
 import { type CliContext, systemContext } from './context.js'
 import { EXIT } from './exit-codes.js'
@@ -22,7 +23,10 @@ export async function main(argv: readonly string[], base?: Partial<CliContext>):
   const program = new Command('routemq')
   const json = argv.includes('--json')
   let code: number = EXIT.ok
-  const contextFor = (root: string): CliContext => ({ ...systemContext(root, stop.signal), ...base })
+  const contextFor = (root: string): CliContext => {
+    const context = { ...systemContext(root, stop.signal), ...base }
+    return { ...context, err: (text) => context.err(printable(text)) }
+  }
   const plain = contextFor(process.cwd())
 
   program

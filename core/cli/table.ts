@@ -1,8 +1,8 @@
 /** Text as it appears in a cell: nothing for what is not there, JSON for what is not plain. */
 export function cell(value: unknown): string {
   if (value === null || value === undefined) return '-'
-  if (Array.isArray(value) && value.every((one) => typeof one !== 'object')) return value.join(', ') || '-'
-  // Control characters of a device name or payload must not reach a terminal.
+  if (Array.isArray(value) && value.every((one) => typeof one !== 'object')) return value.map(cell).join(', ') || '-'
+  // Control characters of a device name or payload must neither reach a terminal nor end a row.
   return (typeof value === 'object' ? JSON.stringify(value) : String(value)).replace(/\p{Cc}/gu, '·')
 }
 

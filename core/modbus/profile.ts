@@ -44,7 +44,7 @@ export function expandProfile(input: DeviceInput, profiles: ReadonlyMap<string, 
   if (profile === undefined) {
     throw wrong(`there is no profile ${name}; known are: ${[...profiles.keys()].join(', ') || 'none'}`)
   }
-  const strange = Object.keys(given).filter((variable) => !(variable in profile.variables))
+  const strange = Object.keys(given).filter((variable) => !Object.hasOwn(profile.variables, variable))
   if (strange.length > 0) throw wrong(`profile ${name} has no variable ${strange.join(', ')}`)
   const values = { ...profile.variables, ...given }
   const mistakes: FieldMistake[] = []
@@ -87,7 +87,7 @@ function fill(
   }
   if (typeof item !== 'string') return item
   const lookUp = (name: string) => {
-    if (!(name in values)) mistakes.push({ field, message: `the variable {${name}} has no value` })
+    if (!Object.hasOwn(values, name)) mistakes.push({ field, message: `the variable {${name}} has no value` })
     return values[name]
   }
   const [, whole] = /^\{(\w+)\}$/.exec(item) ?? []

@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module'
 import type { LogConfig } from '../config/config.js'
+import { printable } from '../support/printable.js'
 import { textLine } from './text-line.js'
 
 /** Turns a record, one line of JSON, into the line to write; undefined where there is nothing to say. */
@@ -23,5 +24,11 @@ function prettyFormat(colorize: boolean): LineFormat {
   const require = createRequire(import.meta.url)
   const { prettyFactory } = require('pino-pretty') as typeof import('pino-pretty')
   const pretty = prettyFactory({ colorize, ignore: 'pid', translateTime: 'SYS:HH:MM:ss.l' })
-  return (json) => pretty(JSON.parse(json))
+  return (json) => pretty(JSON.parse(json, harmless))
+}
+
+/** What others sent must not drive a terminal; only a stack, which is ours, has lines of its own. */
+function harmless(key: string, value: unknown): unknown {
+  if (typeof value !== 'string') return value
+  return key === 'stack' ? printable(value) : value.replace(/\p{Cc}/gu, '·')
 }

@@ -19,7 +19,7 @@ export function textLine(json: string): string {
 
 function factText(value: unknown): string {
   if (isError(value)) return oneLine(JSON.stringify(errorText(value)))
-  if (typeof value === 'string') return /^[^\s"=]+$/.test(value) ? value : JSON.stringify(value)
+  if (typeof value === 'string') return /^[^\s"=\p{Cc}]+$/u.test(value) ? value : oneLine(JSON.stringify(value))
   return oneLine(JSON.stringify(value) ?? 'undefined')
 }
 
@@ -45,5 +45,7 @@ function errorText({ message, code, stack, cause }: ErrorFacts): string {
 /** Control characters in what a device or a client sent must neither start lines nor drive a terminal. */
 function oneLine(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is replaced
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, (character) => JSON.stringify(character).slice(1, -1))
+  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, (character) =>
+    character < ' ' ? JSON.stringify(character).slice(1, -1) : `\\u00${character.charCodeAt(0).toString(16)}`,
+  )
 }

@@ -58,7 +58,11 @@ export function planImport(
     })
   }
   const single = new Map<string, PointEntry[]>()
-  for (const point of file.points) single.set(point.device_id, [...(single.get(point.device_id) ?? []), point])
+  for (const point of file.points) {
+    const entries = single.get(point.device_id)
+    if (entries === undefined) single.set(point.device_id, [point])
+    else entries.push(point)
+  }
   for (const [id, entries] of single) {
     const line = entries[0]!.line
     const draft = drafts.get(id) ?? { line, fields: { device_id: id }, points: undefined }
@@ -82,10 +86,8 @@ export function planImport(
       if (!(error instanceof RouteMQError)) throw error
       failed.add(id)
       const named = error.details?.fields as readonly FieldMistake[] | undefined
-      // Mistakes of points were told with the point's own line.
-      const own = named?.filter(({ field }) => !field.startsWith('points.'))
-      if (own === undefined) mistakes.push({ line, message: error.message })
-      else for (const { field, message } of own) mistakes.push({ line, message: `${field}: ${message}` })
+      if (named === undefined) mistakes.push({ line, message: error.message })
+      else for (const { field, message } of named) mistakes.push({ line, message: `${field}: ${message}` })
     }
   }
   for (const [id, { line, fields, points }] of drafts) {

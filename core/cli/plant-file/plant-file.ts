@@ -105,13 +105,21 @@ export function readYaml(text: string, notation: Notation): PlantFile {
   const lineAt = (offset: number | undefined) => (offset === undefined ? 1 : counter.linePos(offset).line)
   const mistakes: LineMistake[] = document.errors.map(({ message, pos }) => ({
     line: lineAt(pos[0]),
-    message: message.split('\n')[0]!,
+    message: shortened(message.split('\n')[0]!),
   }))
   if (mistakes.length > 0) return { ...EMPTY, mistakes }
   const { contents } = document
   /** What people wrote once and refer to. */
   const resolved = (node: unknown) => (isAlias(node) ? node.resolve(document) : node)
-  const fieldsOf = (map: YAMLMap) => map.toJS(document) as Record<string, unknown>
+  const fieldsOf = (map: YAMLMap, line: number) => {
+    try {
+      return map.toJS(document) as Record<string, unknown>
+    } catch (error) {
+      // The library ends aliases of aliases that would fill the memory.
+      mistakes.push({ line, message: (error as Error).message })
+      return undefined
+    }
+  }
   const partOf = (part: 'devices' | 'targets'): readonly unknown[] => {
     const list = isMap(contents) ? contents.get(part) : part === 'devices' ? contents : undefined
     if (isSeq(list)) return list.items
@@ -136,7 +144,9 @@ export function readYaml(text: string, notation: Notation): PlantFile {
       mistakes.push({ line, message: 'a device is a map of fields' })
       return []
     }
-    const { points: listed, ...given } = fieldsOf(item)
+    const written = fieldsOf(item, line)
+    if (written === undefined) return []
+    const { points: listed, ...given } = written
     const fields = withDeviceAddresses(given, { notation, line, mistakes })
     const own = resolved(item.get('points', true))
     if (listed === undefined) return [{ line, fields, points: undefined }]
@@ -159,13 +169,19 @@ export function readYaml(text: string, notation: Notation): PlantFile {
   const targets = partOf('targets').flatMap((node): TargetEntry[] => {
     const line = lineAt(rangeOf(node))
     const item = resolved(node)
-    if (isMap(item)) {
-      return [{ line, fields: withTargetAddresses(fieldsOf(item), { notation, line, mistakes }) }]
+    if (!isMap(item)) {
+      mistakes.push({ line, message: 'a target is a map of fields' })
+      return []
     }
-    mistakes.push({ line, message: 'a target is a map of fields' })
-    return []
+    const fields = fieldsOf(item, line)
+    return fields === undefined ? [] : [{ line, fields: withTargetAddresses(fields, { notation, line, mistakes }) }]
   })
   return { devices, points: [], targets, mistakes }
+}
+
+/** What a parser quotes may be a whole file that is no text. */
+function shortened(message: string): string {
+  return message.length <= 200 ? message : `${message.slice(0, 200)}…`
 }
 
 /** Where a node of the document begins. */

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
@@ -215,6 +216,40 @@ m2,10.0.0.6,502,9,"{""name"": ""acme"", ""address_offset"": 1000, ""variables"":
     (await run('device:import', 'wrong.csv')).err,
     /csv:2: profile: there is no profile amce; known are: acme/,
   )
+})
+
+test('a mistake in what a profile makes of a device is told by the line of the device', async (t) => {
+  const { run, devices } = await project(t, {
+    'app/profiles/acme.yaml':
+      'variables: { base: 100, phase: L1 }\npoints: [{ name: "power_{phase}", address: "{base} + 4", type: float32 }]\n',
+    'wrong.csv': `device_id,host,port,profile
+good,10.0.0.5,502,acme
+far,10.0.0.6,502,"{""name"": ""acme"", ""variables"": {""base"": 70000}}"
+level,10.0.0.7,502,"{""name"": ""acme"", ""variables"": {""phase"": ""a/b""}}"
+strange,10.0.0.8,502,"{""name"": ""acme"", ""variables"": {""constructor"": 1}}"
+`,
+  })
+  const { code, err } = await run('device:import', 'wrong.csv')
+  assert.equal(code, 5)
+  assert.match(err, /wrong\.csv:3: points\.0\.address: /)
+  assert.match(err, /wrong\.csv:4: points\.0\.name: must not contain/)
+  assert.match(err, /wrong\.csv:5: profile: profile acme has no variable constructor/)
+  assert.match(err, /Nothing was imported: 3 mistakes/)
+  assert.deepEqual(await devices(), [])
+})
+
+test('files that are no plant: aliases that would fill the memory, what is no text', async (t) => {
+  const level = (name: string, of: string) => `${name}: &${name} [${Array(9).fill(`*${of}`).join(', ')}]\n`
+  const { root, run } = await project(t, {
+    'bomb.yaml': `a: &a [x, x, x]\n${level('b', 'a')}${level('c', 'b')}${level('d', 'c')}devices:\n  - { device_id: z, host: h, port: 1, options: *d }\ntargets: [{ device_id: z, address: 1, options: *d }]\n`,
+  })
+  writeFileSync(join(root, 'bytes.yaml'), randomBytes(20_000))
+  const bomb = await run('device:import', 'bomb.yaml')
+  assert.deepEqual([bomb.code, bomb.err.match(/bomb\.yaml:\d+: Excessive alias count/g)?.length], [5, 2], bomb.err)
+  const bytes = await run('device:import', 'bytes.yaml')
+  assert.equal(bytes.code, 5)
+  assert.doesNotMatch(bytes.err, /[^\P{Cc}\n\t]/u, 'nothing that drives a terminal')
+  for (const line of bytes.err.split('\n')) assert.ok(line.length < 400, `${line.length} characters`)
 })
 
 test('a profile in the application file', async (t) => {

@@ -42,6 +42,18 @@ test('text: one line a record, whatever is in it', () => {
   assert.match(lines[0]!, /^\S+Z WARN {2}first\\nsecond \\u001b\[31mred device_id="a b" n=1 nested=\{"x":"y\\nz"\}\n$/)
 })
 
+test('no record drives a terminal, whatever somebody sent', () => {
+  const hostile = 'a\u001b[2Jb\u009b1m\u007f'
+  for (const format of ['text', 'pretty'] as const) {
+    const { logger, lines } = logInto(format)
+    const err = new TypeError(`${hostile}\nforged`)
+    logger.warn({ topic: hostile, words: `x ${hostile}`, nested: { hostile }, err }, `${hostile}\nforged`)
+    assert.doesNotMatch(lines.join(''), /[^\P{Cc}\n]/u, format)
+    assert.match(lines.join(''), /a(·|\\u001b)\[2Jb/)
+    assert.doesNotMatch(lines[0]!.split('\n')[1] ?? '', /^forged/, format)
+  }
+})
+
 test('text: an error is its code and message; a stack only where nobody foresaw it', () => {
   const { logger, lines } = logInto('text')
   const full = Object.assign(new Error('ENOSPC: no space left on device, mkdir'), { code: 'ENOSPC' })
