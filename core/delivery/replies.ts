@@ -82,7 +82,9 @@ export class Replies {
   ) {
     const codec = codecFor(message, route)
     const body = errorBody(error, requestId)
-    return this.#send(target, encodePayload(body, codecOfBody(codec, body)), message.trace)
+    const { details, ...plain } = error
+    const instead = details === undefined ? undefined : () => this.error(target, message, route, requestId, plain)
+    return this.#send(target, encodePayload(body, codecOfBody(codec, body)), message.trace, instead)
   }
 
   /** `instead` answers where the body cannot go out for its size: whoever asked must not wait in vain. */

@@ -17,6 +17,7 @@ import { type BusOwnership, standbyError } from './ownership.js'
 import type { Patience } from './patience.js'
 import { createTransport as openTransport } from './transport/open.js'
 import type { WriteAudit } from './write-audit.js'
+import { MAX_WRITE_ITEMS } from './write-item.js'
 import { WriteSwitches } from './write-switches.js'
 import { Writer } from './writer.js'
 
@@ -210,6 +211,7 @@ export class FieldService implements FieldPort {
       case 'identify':
         return identify(await this.#ours(request.device_id), patience)
       case 'write': {
+        if (request.items.length > MAX_WRITE_ITEMS) throw await this.#tooMany(request, patience)
         let device: Device
         try {
           device = await this.#ours(request.device_id)
@@ -223,6 +225,16 @@ export class FieldService implements FieldPort {
         request satisfies never
         throw new RouteMQError('REQUEST_INVALID', `There is no operation ${String((request as { op: unknown }).op)}`)
     }
+  }
+
+  /** Refused as one: the audit tells it by the first of its items. */
+  async #tooMany(request: Extract<FieldRequest, { op: 'write' }>, patience: Patience): Promise<RouteMQError> {
+    const { device_id, items } = request
+    const message = `A write takes at most ${MAX_WRITE_ITEMS} items, got ${items.length}`
+    const details = { device_id, items: items.length, max: MAX_WRITE_ITEMS }
+    const error = new RouteMQError('REQUEST_INVALID', message, { details })
+    await this.#refused({ ...request, items: items.slice(0, 1) }, error, patience)
+    return error
   }
 
   /** A refusal before there is a device to ask: that of a write is audited like any other. */

@@ -5,6 +5,8 @@ import type { DevicePoints } from './points.js'
 export const MAX_WRITE_REGISTERS = 123
 export const MAX_EXCHANGE_REGISTERS = 121
 export const MAX_WRITE_COILS = 1_968
+/** Items of one write: each is a result of the answer and a row of the audit. */
+export const MAX_WRITE_ITEMS = 1_000
 
 export interface WriteRules {
   readonly device_id: string

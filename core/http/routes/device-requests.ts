@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { deviceIdSchema } from '../../modbus/device-schema.js'
 import type { FieldRequest, WriteItem } from '../../modbus/field.js'
 import { plainText } from '../../modbus/plain-text.js'
+import { MAX_WRITE_ITEMS } from '../../modbus/write-item.js'
 import { RouteMQError } from '../../support/errors.js'
 import { type SidecarApp, signalOf } from '../app.js'
 import { answers, fieldValue, identitySchema, pduAddress, writeResultsSchema } from '../schemas.js'
@@ -32,7 +33,7 @@ const writeItem = z.union([
     .describe('A function of the device: the bytes after its code, as hexadecimal digits'),
 ])
 const writeItems = z
-  .strictObject({ items: z.array(writeItem).min(1).max(1_000) })
+  .strictObject({ items: z.array(writeItem).min(1).max(MAX_WRITE_ITEMS) })
   .meta({ id: 'WriteItems', description: 'Carried out in this order, up to the first that fails.' })
 
 /** What devices can do besides reading and writing registers: several writes at once, functions 17, 22, 23, 43 and their own. */

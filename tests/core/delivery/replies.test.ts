@@ -180,6 +180,20 @@ test('whoever asked for what is too large to send is told so', async () => {
   assert.equal(engine.stats().reply_failed, 0)
 })
 
+test('an error whose details are too large to send is sent without them', async () => {
+  const { send, outgoing, engine } = bench((router) =>
+    router.on('a/b', () => {
+      throw new RouteMQError('WRITE_PARTIAL', 'one of many', { details: { results: 'x'.repeat(2_000) } })
+    }),
+  )
+  outgoing.tooLarge = 1_000
+  await send('a/b', { request_id: 'r' })
+  assert.deepEqual(outgoing.on('a/b/response'), [
+    { request_id: 'r', error: { code: 'WRITE_PARTIAL', message: 'one of many' } },
+  ])
+  assert.equal(engine.stats().reply_failed, 0)
+})
+
 test('refused response topics are logged now and then, however many there are', async () => {
   const warnings: object[] = []
   const logger = { ...silentLogger, warn: (facts: object) => void warnings.push(facts) }

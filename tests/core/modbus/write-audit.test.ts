@@ -45,6 +45,22 @@ test('the audit tells who, what, before, after, outcome', async () => {
   await p.close()
 })
 
+test('a write of more items than it may have is one refusal, and one row of the audit', async () => {
+  const p = await plant()
+  const items = Array.from({ length: 1_001 }, (_, address) => raw(address, 1))
+  const refused = await failure(p.field.request({ op: 'write', device_id: 'unit1', items, actor }))
+  assert.deepEqual(
+    [refused.code, refused.details],
+    ['REQUEST_INVALID', { device_id: 'unit1', items: 1_001, max: 1_000 }],
+  )
+  assert.deepEqual(
+    p.audit.map(({ item, refused, error }) => [item, refused, error?.code]),
+    [[raw(0, 1), true, 'REQUEST_INVALID']],
+  )
+  assert.deepEqual(p.plant.log, [])
+  await p.close()
+})
+
 test('an audit that fails does not change what happened', async () => {
   const p = await openField(
     { port: 0, units: { 1: {} } },
