@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { test } from 'node:test'
+import { describe, test } from 'node:test'
 import mysql from 'mysql2/promise'
 import pg from 'pg'
 import type { DatabaseConfig } from '../../../core/config/config.js'
@@ -10,7 +10,8 @@ import { type OpenOptions, openDatabase } from '../../../core/database/open.js'
 import type { Store } from '../../../core/database/store.js'
 import { silentLogger } from '../../../core/observability/logger.js'
 
-export type Kind = 'sqlite' | 'postgres' | 'mysql'
+const KINDS = ['sqlite', 'postgres', 'mysql'] as const
+export type Kind = (typeof KINDS)[number]
 
 /** A database of its own, empty, and how to be rid of it. */
 export interface OwnDatabase {
@@ -64,16 +65,25 @@ for (const kind of ['postgres', 'mysql'] as const) {
 
 /** Runs the same tests on each database. A server that is not there is skipped loudly, and fails where it is required. */
 export function onEachDatabase(suite: (kind: Kind) => void): void {
-  for (const kind of ['sqlite', 'postgres', 'mysql'] as const) {
-    const reason = missing.get(kind)
-    if (reason === undefined) suite(kind)
-    else if (process.env.ROUTEMQ_TEST_SERVICES === 'required') {
-      test(`${kind} is there`, () => {
-        throw new Error(`ROUTEMQ_TEST_SERVICES=required, and ${kind} does not answer: ${reason}`)
-      })
-    } else {
-      console.error(`SKIPPED: all tests on ${kind}: ${reason}`)
-      test(`${kind}: everything`, { skip: `${kind} does not answer: ${reason}` }, () => {})
-    }
+  for (const kind of KINDS) onDatabase(kind, suite)
+}
+
+/** The same on all of them at the same time: for suites that wait more than they work. */
+export function onAllDatabasesAtOnce(what: string, suite: (kind: Kind) => void): void {
+  describe(what, { concurrency: true }, () => {
+    for (const kind of KINDS) describe(kind, { concurrency: false }, () => onDatabase(kind, suite))
+  })
+}
+
+function onDatabase(kind: Kind, suite: (kind: Kind) => void): void {
+  const reason = missing.get(kind)
+  if (reason === undefined) suite(kind)
+  else if (process.env.ROUTEMQ_TEST_SERVICES === 'required') {
+    test(`${kind} is there`, () => {
+      throw new Error(`ROUTEMQ_TEST_SERVICES=required, and ${kind} does not answer: ${reason}`)
+    })
+  } else {
+    console.error(`SKIPPED: all tests on ${kind}: ${reason}`)
+    test(`${kind}: everything`, { skip: `${kind} does not answer: ${reason}` }, () => {})
   }
 }

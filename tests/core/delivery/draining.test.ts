@@ -35,7 +35,10 @@ test('drain ends when the last that was held is parked between two attempts', as
     ),
   )
   void send('jobs', {})
-  const outcome = await Promise.race([engine.drain(60_000).then(() => 'drained'), pause(10_000, 'waited')])
+  const outcome = await Promise.race([
+    engine.drain(60_000).then(() => 'drained'),
+    pause(10_000, 'waited', { ref: false }),
+  ])
   assert.equal(outcome, 'drained')
   await engine.stop()
 })

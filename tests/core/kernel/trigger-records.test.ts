@@ -2,14 +2,14 @@ import assert from 'node:assert/strict'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, before, describe, type TestContext, test } from 'node:test'
+import { after, before, type TestContext, test } from 'node:test'
 import { TriggerRows } from '../../../core/database/repositories/trigger-rows.js'
 import type { Store } from '../../../core/database/store.js'
 import { type SharedTriggers, TriggerRecords } from '../../../core/kernel/trigger-records.js'
 import { silentLogger } from '../../../core/observability/logger.js'
 import { systemClock } from '../../../core/support/clock.js'
 import { FakeClock } from '../../../core/testing/fake-clock.js'
-import { type OwnDatabase, onEachDatabase, openStore, ownDatabase } from '../database/databases.js'
+import { type OwnDatabase, onAllDatabasesAtOnce, openStore, ownDatabase } from '../database/databases.js'
 
 async function until(done: () => boolean | Promise<boolean>): Promise<void> {
   const end = performance.now() + 30_000
@@ -117,106 +117,104 @@ test('where the file cannot be changed it goes, rather than say what does not ho
   assert.deepEqual(await recalled(await life(file), 1), [101], 'and is there again when it can be')
 })
 
-onEachDatabase((kind) => {
-  describe(`last records of triggers, shared on ${kind}`, () => {
-    let own: OwnDatabase
-    let store: Store
-    let rows: TriggerRows
-    before(async () => {
-      own = await ownDatabase(kind)
-      store = await openStore(own.config)
-      rows = new TriggerRows(store)
-    })
-    after(async () => {
-      await store?.close()
-      await own?.drop()
-    })
-    const recordIn = async (id: number) => (await rows.look([id])).get(id)
-    const shared = (value: number | null, owner: string) => ({
-      owner,
-      record: value === null ? null : JSON.stringify(record(value)),
-    })
+onAllDatabasesAtOnce('last records of triggers, shared', (kind) => {
+  let own: OwnDatabase
+  let store: Store
+  let rows: TriggerRows
+  before(async () => {
+    own = await ownDatabase(kind)
+    store = await openStore(own.config)
+    rows = new TriggerRows(store)
+  })
+  after(async () => {
+    await store?.close()
+    await own?.drop()
+  })
+  const recordIn = async (id: number) => (await rows.look([id])).get(id)
+  const shared = (value: number | null, owner: string) => ({
+    owner,
+    record: value === null ? null : JSON.stringify(record(value)),
+  })
 
-    test('a row belongs to who claimed it last, and only that one changes it', async () => {
-      await rows.claim(90, { owner: 'a', record: 'x' })
-      await rows.put(90, { owner: 'a', record: 'line\nline' })
-      await rows.put(90, { owner: 'b', record: 'y' })
-      assert.deepEqual(await recordIn(90), { owner: 'a', record: 'line\nline' })
-      await rows.claim(90, { owner: 'b', record: null })
-      await rows.put(90, { owner: 'a', record: 'z' })
-      assert.deepEqual(await recordIn(90), { owner: 'b', record: null })
-      await rows.put(91, { owner: 'a', record: 'x' })
-      assert.deepEqual([...(await rows.look([90, 91, 9])).keys()], [90])
-    })
+  test('a row belongs to who claimed it last, and only that one changes it', async () => {
+    await rows.claim(90, { owner: 'a', record: 'x' })
+    await rows.put(90, { owner: 'a', record: 'line\nline' })
+    await rows.put(90, { owner: 'b', record: 'y' })
+    assert.deepEqual(await recordIn(90), { owner: 'a', record: 'line\nline' })
+    await rows.claim(90, { owner: 'b', record: null })
+    await rows.put(90, { owner: 'a', record: 'z' })
+    assert.deepEqual(await recordIn(90), { owner: 'b', record: null })
+    await rows.put(91, { owner: 'a', record: 'x' })
+    assert.deepEqual([...(await rows.look([90, 91, 9])).keys()], [90])
+  })
 
-    test('who takes over knows what the one before recorded, and back', async (t) => {
-      const dir = folder(t)
-      const open = (owner: string) => life(join(dir, owner), { owner, table: () => rows })
-      const a = await open('a')
-      assert.deepEqual(await recalled(a, 1, 2), [undefined, undefined])
-      await recordOf(a, 1, 100)
-      await recordOf(a, 2, 200)
-      await until(async () => (await recordIn(2))?.record === shared(200, 'a').record)
-      await a.begin([2])
-      await until(async () => (await recordIn(2))?.record === null)
+  test('who takes over knows what the one before recorded, and back', async (t) => {
+    const dir = folder(t)
+    const open = (owner: string) => life(join(dir, owner), { owner, table: () => rows })
+    const a = await open('a')
+    assert.deepEqual(await recalled(a, 1, 2), [undefined, undefined])
+    await recordOf(a, 1, 100)
+    await recordOf(a, 2, 200)
+    await until(async () => (await recordIn(2))?.record === shared(200, 'a').record)
+    await a.begin([2])
+    await until(async () => (await recordIn(2))?.record === null)
 
-      const b = await open('b')
-      assert.deepEqual(await recalled(b, 1, 2), [100, undefined], 'a may or may not have made the last one')
-      assert.deepEqual(await recordIn(1), shared(100, 'b'))
-      await recordOf(b, 1, 101)
-      await until(async () => (await recordIn(1))?.record === shared(101, 'b').record)
-      a.settle(2, record(201))
-      await a.stop()
-      assert.deepEqual(await recordIn(2), shared(null, 'b'), 'what a says now comes too late')
+    const b = await open('b')
+    assert.deepEqual(await recalled(b, 1, 2), [100, undefined], 'a may or may not have made the last one')
+    assert.deepEqual(await recordIn(1), shared(100, 'b'))
+    await recordOf(b, 1, 101)
+    await until(async () => (await recordIn(1))?.record === shared(101, 'b').record)
+    a.settle(2, record(201))
+    await a.stop()
+    assert.deepEqual(await recordIn(2), shared(null, 'b'), 'what a says now comes too late')
 
-      assert.deepEqual(await recalled(await open('a'), 1, 2), [101, undefined], 'its file is out of date')
-      assert.deepEqual(await recordIn(1), shared(101, 'a'))
-      await b.stop()
-    })
+    assert.deepEqual(await recalled(await open('a'), 1, 2), [101, undefined], 'its file is out of date')
+    assert.deepEqual(await recordIn(1), shared(101, 'a'))
+    await b.stop()
+  })
 
-    test('records made while the database is away count for the same installation, and are shared when it is back', async (t) => {
-      const file = join(folder(t), 'triggers.json')
-      let isThere = true
-      const open = () => life(file, { table: () => (isThere ? rows : undefined) })
-      const first = await open()
-      await recalled(first, 11)
-      await recordOf(first, 11, 100)
-      await until(async () => (await recordIn(11))?.record === shared(100, 'a').record)
-      isThere = false
-      await recordOf(first, 11, 101)
-      await first.stop()
-      assert.deepEqual(await recordIn(11), shared(100, 'a'))
+  test('records made while the database is away count for the same installation, and are shared when it is back', async (t) => {
+    const file = join(folder(t), 'triggers.json')
+    let isThere = true
+    const open = () => life(file, { table: () => (isThere ? rows : undefined) })
+    const first = await open()
+    await recalled(first, 11)
+    await recordOf(first, 11, 100)
+    await until(async () => (await recordIn(11))?.record === shared(100, 'a').record)
+    isThere = false
+    await recordOf(first, 11, 101)
+    await first.stop()
+    assert.deepEqual(await recordIn(11), shared(100, 'a'))
 
-      const second = await open()
-      assert.deepEqual(await recalled(second, 11), [101])
-      isThere = true
-      assert.deepEqual(await recalled(second, 11), [101], 'the row is its own: the file counts')
-      await recordOf(second, 11, 102)
-      await until(async () => (await recordIn(11))?.record === shared(102, 'a').record)
-      await second.stop()
-    })
+    const second = await open()
+    assert.deepEqual(await recalled(second, 11), [101])
+    isThere = true
+    assert.deepEqual(await recalled(second, 11), [101], 'the row is its own: the file counts')
+    await recordOf(second, 11, 102)
+    await until(async () => (await recordIn(11))?.record === shared(102, 'a').record)
+    await second.stop()
+  })
 
-    test('a row of an installation that is no more is taken over without having been asked for', async (t) => {
-      await rows.claim(21, shared(7, 'long gone'))
-      let isThere = false
-      const book = await life(join(folder(t), 'triggers.json'), { table: () => (isThere ? rows : undefined) })
-      assert.deepEqual(await recalled(book, 21), [undefined])
-      await recordOf(book, 21, 8)
-      isThere = true
-      await until(async () => (await recordIn(21))?.owner === 'a')
-      await until(async () => (await recordIn(21))?.record === shared(8, 'a').record)
-      await book.stop()
-    })
+  test('a row of an installation that is no more is taken over without having been asked for', async (t) => {
+    await rows.claim(21, shared(7, 'long gone'))
+    let isThere = false
+    const book = await life(join(folder(t), 'triggers.json'), { table: () => (isThere ? rows : undefined) })
+    assert.deepEqual(await recalled(book, 21), [undefined])
+    await recordOf(book, 21, 8)
+    isThere = true
+    await until(async () => (await recordIn(21))?.owner === 'a')
+    await until(async () => (await recordIn(21))?.record === shared(8, 'a').record)
+    await book.stop()
+  })
 
-    test('a database that does not answer leaves everything open', async (t) => {
-      const file = join(folder(t), 'triggers.json')
-      const first = await life(file)
-      await recordOf(first, 1, 100)
-      await first.stop()
-      const failing = { ...rows, look: () => Promise.reject(new Error('gone')) } as unknown as SharedTriggers
-      const second = await life(file, { table: () => failing })
-      assert.deepEqual(await recalled(second, 1), [undefined])
-      assert.deepEqual(JSON.parse(readFileSync(file, 'utf8')), [], 'also for the next life')
-    })
+  test('a database that does not answer leaves everything open', async (t) => {
+    const file = join(folder(t), 'triggers.json')
+    const first = await life(file)
+    await recordOf(first, 1, 100)
+    await first.stop()
+    const failing = { ...rows, look: () => Promise.reject(new Error('gone')) } as unknown as SharedTriggers
+    const second = await life(file, { table: () => failing })
+    assert.deepEqual(await recalled(second, 1), [undefined])
+    assert.deepEqual(JSON.parse(readFileSync(file, 'utf8')), [], 'also for the next life')
   })
 })
