@@ -1,41 +1,17 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, afterEach, test } from 'node:test'
+import { afterEach, test } from 'node:test'
 import { startEmbeddedBroker } from '../../../core/mqtt/embedded-broker.js'
 import { Outbox } from '../../../core/mqtt/outbox.js'
 import { decodeEntry, encodeEntry } from '../../../core/mqtt/outbox-entry.js'
-import type { Publication } from '../../../core/mqtt/publish-window.js'
 import { silentLogger } from '../../../core/observability/logger.js'
 import { Spool } from '../../../core/spool/spool.js'
 import { RouteMQError } from '../../../core/support/errors.js'
-import { cleanUp, eventually, needsMosquitto, startMosquitto, testLane, testLink, unique } from './kit.js'
+import { cleanUp, eventually, testLane, testLink, unique } from './kit.js'
+import { folder, openOutbox, publication } from './outbox-kit.js'
 import { startProxy } from './proxy.js'
 
-const folder = await mkdtemp(join(tmpdir(), 'routemq-outbox-'))
-after(() => rm(folder, { recursive: true, force: true }))
 afterEach(cleanUp)
-
-async function openOutbox(dir = join(folder, unique('spool')), maxBytes = 1_048_576) {
-  const spool = await Spool.open({ dir, maxBytes })
-  const outbox = new Outbox({ spool, logger: silentLogger })
-  return {
-    dir,
-    spool,
-    outbox,
-    async close() {
-      await outbox.stop()
-      await spool.close()
-    },
-  }
-}
-
-const publication = (topic: string, payload: string, options: Publication['options'] = {}): Publication => ({
-  topic,
-  payload,
-  options,
-})
 
 test('keeps what is published while the broker is away, across a restart, and replays it in order', async () => {
   const first = await openOutbox()
@@ -224,68 +200,6 @@ test('with a link: publishes made before, during and after an outage all arrive 
   await close()
   await proxy.close()
   await broker.close()
-})
-
-for (const [what, closing, settings] of [
-  ['larger than it takes', Buffer.alloc(20_000), ['max_packet_size 10000']],
-  ['deeper than it takes', 'x', []],
-] as const) {
-  test(`what the broker closes on, ${what}, is left out: everything else arrives, and the link goes on`, async (t) => {
-    if (!needsMosquitto(t)) return
-    const broker = await startMosquitto(settings)
-    const { outbox, close, dir } = await openOutbox()
-    const topic = unique('t')
-    const { lane, texts } = testLane(broker.url, [`${topic}/#`], { protocol: 4 })
-    await lane.start()
-    const deep = `${topic}${'/x'.repeat(300)}`
-    // Past the checks of the link, which would not let it in.
-    for (let i = 0; i < 3; i += 1) {
-      await outbox.put(publication(`${topic}/a`, `before ${i}`))
-      await outbox.put(publication(typeof closing === 'string' ? deep : `${topic}/a`, closing.toString()))
-      await outbox.put(publication(`${topic}/v`, closing.toString(), { newestOnly: true }))
-    }
-    await outbox.put(publication(`${topic}/a`, 'behind'))
-    const link = await testLink(broker.url, { protocol: 4, outbox })
-    await eventually(() => outbox.size === 0, 'an empty outbox', 60_000)
-    const isLarge = typeof closing !== 'string'
-    await link.publish(`${topic}/a`, 'after')
-    await eventually(() => texts().includes('after'), 'what was published afterwards')
-    assert.deepEqual(
-      [...new Set(texts())].filter((text) => text !== 'x'),
-      ['before 0', 'before 1', 'before 2', 'behind', 'after'],
-    )
-    assert.equal(outbox.stats().refused, isLarge ? 4 : 3)
-    assert.equal(link.state.name, 'connected')
-    await lane.stop()
-    await link.stop()
-    await close()
-    const again = await openOutbox(dir)
-    assert.equal(again.outbox.size, 0, 'nothing of it is left for the next start')
-    await again.close()
-    await broker.stop()
-  })
-}
-
-test('a publish that the broker closes on while the link is up ends in the outbox, and is left out there', async (t) => {
-  if (!needsMosquitto(t)) return
-  const broker = await startMosquitto(['max_packet_size 10000'])
-  const { outbox, close } = await openOutbox()
-  const topic = unique('t')
-  const { lane, texts } = testLane(broker.url, [`${topic}/#`], { protocol: 4 })
-  await lane.start()
-  const link = await testLink(broker.url, { protocol: 4, outbox })
-  await link.publish(`${topic}/a`, Buffer.alloc(20_000))
-  await Promise.all(Array.from({ length: 50 }, (_, i) => link.publish(`${topic}/a`, String(i))))
-  await eventually(() => outbox.size === 0 && texts().includes('49'), 'all that can arrive', 60_000)
-  assert.deepEqual(
-    [...new Set(texts())],
-    Array.from({ length: 50 }, (_, i) => String(i)),
-  )
-  assert.equal(outbox.stats().refused, 1)
-  await lane.stop()
-  await link.stop()
-  await close()
-  await broker.stop()
 })
 
 test('an entry whose connection ended keeps its place and its time', async () => {
