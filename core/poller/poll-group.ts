@@ -83,13 +83,18 @@ export class PollGroup {
   update(targets: readonly TargetRecord[]): void {
     const known = new Map(this.#items.map((item) => [ruleKey(item.output.target), item]))
     this.#items = targets.map((target) => {
-      const { topicPrefix, triggers, changes } = this.#options
-      const output = () => new TargetOutput(target, topicPrefix, triggers, changes)
+      const { topicPrefix, triggers, changes, intervalMs } = this.#options
+      const output = () => new TargetOutput(target, topicPrefix, triggers, changes, intervalMs)
       return known.get(ruleKey(target)) ?? { output: output(), readers: [] }
     })
     this.#targets = targets
     this.#reads = []
     this.#version = Number.NaN
+  }
+
+  /** Others may have published for these targets meanwhile. */
+  forget(): void {
+    for (const { output } of this.#items) output.forget()
   }
 
   /** The reads of a slot, as planned now. */

@@ -11,6 +11,7 @@ import { type BusLoad, busLoad, refuseOverload, refuseUnanswerable, withTarget }
 import { type DevicePlan, planOfDevice } from './device-plan.js'
 import { type FieldChange, FieldChanges } from './field-changes.js'
 import { Grid } from './grid.js'
+import { Phases } from './phases.js'
 import { PollGroup } from './poll-group.js'
 import { PollCounter, type PollingMetrics } from './poll-metrics.js'
 import { Publishing } from './publishing.js'
@@ -68,16 +69,6 @@ interface Entry {
 
 /** What was asked for before a stop may be answered for so long. */
 const LAST_READS_MS = 500
-/** Steps of the golden ratio spread any number of phases evenly, and those already given never move. */
-const GOLDEN = 0.618_033_988_749_895
-
-/**
- * Slots of many buses begin together, so often a second or interval: a process that wakes up for ten reads at a time takes
- * half the processor time of one that wakes up for each.
- */
-const RASTER_MS = 20
-const RASTERS = 50
-
 /** Reads every target on a fixed grid, publishes, and hands samples to the sink. Changes live by `apply`. */
 export class Poller {
   readonly #options: PollerOptions
@@ -91,7 +82,7 @@ export class Poller {
   readonly #retained: RetainedTopics
   readonly #availability: Availability
   readonly #entries = new Map<string, Entry>()
-  readonly #phases = new Map<string, number>()
+  readonly #phases = new Phases()
   #isStopping = false
   #unsubscribe = () => {}
   /** Cuts off what is still being read. */
@@ -184,10 +175,12 @@ export class Poller {
     this.#retained.want(new Set([...retained, ...this.#availability.topics()]), isComplete())
   }
 
-  /** These buses are this installation's now: until then another may have polled them. */
+  /** These buses are this installation's now: until then another may have polled them, and published what they said. */
   tookOver(buses: readonly string[]): void {
     const { field } = this.#options
-    this.#triggers.askAgain((deviceId) => buses.includes(field.busOf(deviceId) ?? ''))
+    const isTaken = (deviceId: string) => buses.includes(field.busOf(deviceId) ?? '')
+    this.#triggers.askAgain(isTaken)
+    for (const { deviceId, group } of this.#entries.values()) if (isTaken(deviceId)) group.forget()
   }
 
   /**
@@ -274,7 +267,7 @@ export class Poller {
     const entry: Entry = {
       deviceId,
       intervalMs,
-      phaseMs: this.#phase(deviceId, intervalMs),
+      phaseMs: this.#phases.next(field.busOf(deviceId) ?? '', intervalMs),
       group,
       grid: undefined,
       lastSlot: null,
@@ -289,17 +282,6 @@ export class Poller {
     entry.isDropped = true
     // A slot that runs ends by itself; nothing waits for it but its own grid.
     void entry.grid?.stop()
-  }
-
-  /** Where in its interval a group's slots lie: spread over the interval among the groups of its bus. */
-  #phase(deviceId: string, intervalMs: number): number {
-    const bus = this.#options.field.busOf(deviceId) ?? ''
-    const nth = this.#phases.get(bus) ?? 0
-    this.#phases.set(bus, nth + 1)
-    // Buses begin at different places too, or all of them would send at once.
-    const start = [...bus].reduce((sum, char) => (sum * 31 + char.charCodeAt(0)) % 9_973, 7) / 9_973
-    const raster = Math.min(RASTER_MS, intervalMs / RASTERS)
-    return (Math.round((((start + nth * GOLDEN) % 1) * intervalMs) / raster) * raster) % intervalMs
   }
 
   #run(entry: Entry): void {

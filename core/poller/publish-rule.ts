@@ -22,6 +22,9 @@ interface LastPoint {
   readonly at: number
 }
 
+/** Moments of a grid are fractions: two that lie five seconds apart may differ by a little less. */
+const ROUNDING_MS = 0.5
+
 export type Watched = NonNullable<TargetOptions['trigger']>
 
 /**
@@ -32,6 +35,7 @@ export type Watched = NonNullable<TargetOptions['trigger']>
 export class PublishRule {
   readonly #target: TargetRecord
   readonly #triggers: TriggerMemory
+  readonly #intervalMs: number
   readonly #mode: PublishMode
   readonly #options: TargetOptions
   #block: { readonly values: readonly (number | boolean)[]; readonly at: number } | undefined
@@ -42,9 +46,11 @@ export class PublishRule {
   /** Places in the block where a register is judged by itself. */
   #bare: readonly number[]
 
-  constructor(target: TargetRecord, triggers = new TriggerMemory()) {
+  /** `intervalMs`: how far the readings lie apart. */
+  constructor(target: TargetRecord, triggers = new TriggerMemory(), intervalMs = 0) {
     this.#target = target
     this.#triggers = triggers
+    this.#intervalMs = intervalMs
     this.#mode = target.publish
     this.#options = target.options as TargetOptions
     this.#deadband = parseDecimal(this.#options.deadband ?? 0)!
@@ -57,6 +63,12 @@ export class PublishRule {
     // A bit says nothing about the other bits of its register.
     const whole = points.filter(({ type }) => type !== 'bit')
     this.#bare = placesOutside(this.#target, this.#mode === 'deadband' ? whole : [])
+  }
+
+  /** What was published last is not known any more: whatever is read next is news. */
+  forget(): void {
+    this.#block = undefined
+    this.#points.clear()
   }
 
   /** `now` is monotonic, milliseconds. */
@@ -105,9 +117,10 @@ export class PublishRule {
     return value === null || value === this.#triggers.last(this.#target) ? undefined : value
   }
 
+  /** Whether what was published then would be too old by the next reading. */
   #isOld(at: number | undefined, now: number): boolean {
     const every = this.#options.at_least_every_ms
-    return at === undefined || (every !== undefined && now - at >= every)
+    return at === undefined || (every !== undefined && now + this.#intervalMs - at > every + ROUNDING_MS)
   }
 
   #blockChanged(values: readonly (number | boolean)[]): boolean {

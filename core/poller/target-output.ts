@@ -41,11 +41,17 @@ export class TargetOutput {
   /** Why the last reading of a block without points failed; undefined where it did not. */
   #failedFor: string | undefined
 
-  constructor(target: TargetRecord, topicPrefix: string, triggers?: TriggerMemory, changes = new FieldChanges()) {
+  constructor(
+    target: TargetRecord,
+    topicPrefix: string,
+    triggers?: TriggerMemory,
+    changes = new FieldChanges(),
+    intervalMs = 0,
+  ) {
     const options = target.options as TargetOptions
     const { device_id, register_type, address, count } = target
     this.target = target
-    this.#rule = new PublishRule(target, triggers)
+    this.#rule = new PublishRule(target, triggers, intervalMs)
     this.#changes = changes
     this.#deviceTopic = `${topicPrefix}/${device_id}`
     this.#blockTopic = `${this.#deviceTopic}/${register_type}/${address}`
@@ -62,6 +68,12 @@ export class TargetOutput {
   /** What the points are whose readings come with the block. */
   pointsAre(points: readonly ResolvedPoint[]): void {
     this.#rule.pointsAre(points)
+  }
+
+  /** Somebody else may have published for this target meanwhile. */
+  forget(): void {
+    this.#rule.forget()
+    this.#failedFor = undefined
   }
 
   get retained(): boolean {
@@ -110,7 +122,9 @@ export class TargetOutput {
   /** Topics this target may have left retained. */
   retainedTopics(points: readonly { readonly name: string }[]): string[] {
     if (!this.retained) return []
-    return [this.#blockTopic, ...points.map((point) => `${this.#deviceTopic}/points/${point.name}`)]
+    const blocks = this.#form === 'points' ? [] : [this.#blockTopic]
+    const values = this.#form === 'block' ? [] : points.map(({ name }) => `${this.#deviceTopic}/points/${name}`)
+    return [...blocks, ...values]
   }
 
   #sample(block: BlockReading, points: readonly PointReading[], slot: number): Sample {

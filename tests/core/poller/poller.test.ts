@@ -360,6 +360,33 @@ test('who does not lead a bus does not poll it', async () => {
   await p.close()
 })
 
+test('a bus that comes back from another installation: a value that one did not publish last is news', async () => {
+  let leads = true
+  const target = { device_id: 'unit1', address: 0, publish: 'change', interval_ms: 60 }
+  const p = await openPoller(
+    { units: { 1: { holding: { 0: 10 } } } },
+    { unit1: { points: [{ name: 'x', address: 0 }] } },
+    [target],
+    { isLeader: () => leads },
+  )
+  const seen = () => p.recorder.on('modbus/data/unit1/points/x').map(({ payload }) => JSON.parse(payload).value)
+  p.poller.start()
+  await until(() => seen().length === 1)
+  const bus = p.field.polling.busOf('unit1')!
+  leads = false
+  p.field.release(bus)
+  // Meanwhile the other one published 20, and it is 10 again.
+  leads = true
+  p.poller.tookOver([bus])
+  await until(() => seen().length === 2)
+  await pause(200)
+  assert.deepEqual(seen(), [10, 10])
+  p.poller.tookOver(['another bus'])
+  await pause(200)
+  assert.deepEqual(seen(), [10, 10], 'what comes of another bus is no news here')
+  await p.close()
+})
+
 test('a target that would overload its bus is refused unless forced; over 80 % warns', async () => {
   const p = await openPoller({ port: 0, units }, { unit1: { options: { delay_ms: 50 } } }, [])
   const target = (interval_ms: number) => p.target({ device_id: 'unit1', address: 0, interval_ms }, 9)

@@ -114,16 +114,44 @@ test('a block is due by its deadband when one of its points is, and by its regis
   )
 })
 
+/** The slots of an unchanging value that are published, on a grid that begins at `origin`. */
+function slotsPublished(at_least_every_ms: number, intervalMs: number, origin: number): number[] {
+  const rule = new PublishRule(
+    { ...place, publish: 'change', options: { at_least_every_ms } },
+    new TriggerMemory(),
+    intervalMs,
+  )
+  const slots = Array.from({ length: 2_000 }, (_, slot) => slot)
+  return slots.filter((slot) => rule.decide(block(1), [point(1)], origin + slot * intervalMs).block)
+}
+
 test('at least every so often, on the grid', () => {
-  assert.deepEqual(published('change', { at_least_every_ms: 300 }, [1, 1, 1, 1, 1, 1, 1]), [
-    true,
-    false,
-    false,
-    true,
-    false,
-    false,
-    true,
-  ])
+  assert.deepEqual(slotsPublished(300, 100, 0).slice(0, 3), [0, 3, 6])
+  // 2,000 slots of fractions: a sum that falls short of five intervals by a rounding is still five intervals.
+  for (const origin of [9_945.076_7, 1_295.957_9, 6_128.538_2]) {
+    const slots = slotsPublished(5_000, 1_000, origin)
+    assert.deepEqual(
+      slots.filter((slot) => slot % 5 !== 0),
+      [],
+      `from ${origin}`,
+    )
+    assert.equal(slots.length, 400)
+  }
+})
+
+test('at least every so often where that is no multiple of the interval: sooner, never later', () => {
+  assert.deepEqual(slotsPublished(250, 100, 0).slice(0, 3), [0, 2, 4])
+  assert.deepEqual(slotsPublished(1_500, 1_000, 0).slice(0, 3), [0, 1, 2])
+  assert.deepEqual(slotsPublished(50, 100, 0).slice(0, 3), [0, 1, 2])
+})
+
+test('what was forgotten is news again', () => {
+  const rule = new PublishRule({ ...place, publish: 'change' })
+  const isNews = () => rule.decide(block(1, 2), [point(1)], 0)
+  assert.deepEqual([isNews().block, isNews().block], [true, false])
+  rule.forget()
+  const { block: isBlockNews, points } = isNews()
+  assert.deepEqual([isBlockNews, points.length], [true, 1])
 })
 
 test('a change of quality is always published, in every mode, and a value coming back too', () => {

@@ -83,6 +83,17 @@ test('what is published always is a value of QoS 0, what changes is of QoS 1, an
   assert.deepEqual(optionsOf({ options: { qos: 1 } }), { qos: 1, retain: false, newestOnly: true })
 })
 
+test('what may be left retained is what is published', () => {
+  const left = (form?: string) =>
+    output({ options: { retain: true, ...(form && { form }) } }).retainedTopics([{ name: 'p' }])
+  const [blockTopic, pointTopic] = ['plant/d "1"/holding/10', 'plant/d "1"/points/p']
+  assert.deepEqual(left(), [blockTopic, pointTopic])
+  assert.deepEqual(left('both'), [blockTopic, pointTopic])
+  assert.deepEqual(left('block'), [blockTopic])
+  assert.deepEqual(left('points'), [pointTopic], 'an edit from both to points clears the block')
+  assert.deepEqual(output().retainedTopics([{ name: 'p' }]), [])
+})
+
 test('with always, a failure after good values is told once, and so is each new reason', () => {
   const target = output()
   target.good(block, [point(1)], 0, 0)
