@@ -43,6 +43,8 @@ function askedFor(item: WriteItem): unknown {
 
 /** Longest device id of a table; what a stranger names may be longer. */
 const DEVICE_ID_LENGTH = 50
+/** A text of an entry: a certificate fits, and a page of a thousand refusals stays readable. */
+const TEXT_LENGTH = 4_000
 
 /** An entry as it is kept, with the request that it was made for. */
 export function named(entry: AuditInput): AuditInput {
@@ -50,17 +52,22 @@ export function named(entry: AuditInput): AuditInput {
   return storable(request_id === undefined ? entry : { ...entry, details: { ...entry.details, request_id } })
 }
 
-/** What was refused names what a stranger sent: no table takes a NUL, and its columns have an end. */
+/** What was refused names what a stranger sent: no table takes a NUL, and neither its columns nor its readers everything. */
 export function storable(entry: AuditInput): AuditInput {
-  const clean = withoutNul(entry) as AuditInput
+  const clean = kept(entry) as AuditInput
   return { ...clean, device_id: clean.device_id?.slice(0, DEVICE_ID_LENGTH) ?? null }
 }
 
-function withoutNul(value: unknown): unknown {
-  if (typeof value === 'string') return value.replaceAll('\u0000', '\ufffd')
-  if (Array.isArray(value)) return value.map(withoutNul)
+function kept(value: unknown): unknown {
+  if (typeof value === 'string') return keptText(value)
+  if (Array.isArray(value)) return value.map(kept)
   if (typeof value !== 'object' || value === null || value instanceof Date) return value
-  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [withoutNul(key), withoutNul(inner)]))
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [keptText(key), kept(inner)]))
+}
+
+function keptText(text: string): string {
+  const part = text.length <= TEXT_LENGTH ? text : `${text.slice(0, TEXT_LENGTH)}…`
+  return part.replaceAll('\u0000', '\ufffd')
 }
 
 /** A watched field of a polling target that changed. */
