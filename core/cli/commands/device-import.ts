@@ -18,7 +18,7 @@ import type { CliContext } from '../context.js'
 import { EXIT } from '../exit-codes.js'
 import { type ImportPlan, planImport } from '../plant-file/check-plant.js'
 import { NOTATIONS, type Notation } from '../plant-file/notation.js'
-import { type LineMistake, readCsv, readYaml } from '../plant-file/plant-file.js'
+import { type LineMistake, readPlant } from '../plant-file/plant-file.js'
 import type { Registry } from '../program.js'
 import { LONG_MS, RunningProduct } from '../running-product.js'
 import { withStore } from '../store-session.js'
@@ -53,7 +53,7 @@ export function registerDeviceImport({ program, action }: Registry): void {
       action(async (context, json) => {
         const notation = notationArgument(options.notation)
         const path = resolve(context.root, name)
-        const file = /\.csv$/i.test(path) ? readCsv(read(path), notation) : readYaml(read(path), notation)
+        const file = readPlant(read(path), /\.csv$/i.test(path) ? 'csv' : 'yaml', notation)
         return withKeeper(context, options, async (keeper) => {
           const plan = planImport(file, keeper, await profilesOf(context))
           if (plan.mistakes.length > 0) return refuse(context, json, path, plan.mistakes)
@@ -172,9 +172,9 @@ async function profilesOf({ root }: CliContext) {
   return loadProfiles(await loadApp(root))
 }
 
-function read(path: string): string {
+function read(path: string): Buffer {
   try {
-    return readFileSync(path, 'utf8')
+    return readFileSync(path)
   } catch (cause) {
     throw new RouteMQError('USAGE', `${path} cannot be read: ${(cause as Error).message}`, { cause })
   }

@@ -60,7 +60,22 @@ const NUMBERS: ReadonlySet<string> = new Set([
   'count',
   'interval_ms',
 ])
+/** Fields of devices and targets that may be unset; an empty cell says nothing of them. */
+const MAY_BE_NULL: ReadonlySet<string> = new Set([
+  'host',
+  'port',
+  'unit_id',
+  'timeout_ms',
+  'poll_timeout_ms',
+  'path',
+  'baud_rate',
+  'parity',
+  'data_bits',
+  'stop_bits',
+  'interval_ms',
+])
 const BOOLEANS: ReadonlySet<string> = new Set(['write_enabled', 'is_active'])
+const UNSET = 'null'
 const YES_AND_NO: Readonly<Record<string, boolean>> = {
   true: true,
   yes: true,
@@ -72,6 +87,7 @@ const YES_AND_NO: Readonly<Record<string, boolean>> = {
 
 /** What a cell of a column means. */
 export function cellValue(column: string, cell: string): unknown {
+  if (cell === UNSET && MAY_BE_NULL.has(column)) return null
   if (NUMBERS.has(column)) {
     const number = Number(cell)
     return Number.isFinite(number) ? number : new Error(`${column}: "${cell}" is no number`)
@@ -111,9 +127,14 @@ function namesOfValues(cell: string): Record<string, number> | Error {
   return { ...names }
 }
 
+/** The cell of a field that is null: such that an import unsets it where it can be. */
+export function nullCell(column: string): string {
+  return MAY_BE_NULL.has(column) ? UNSET : ''
+}
+
 /** An enumeration as a cell: `off=0;heat=1`, or JSON where its names would not come back from that. */
 export function enumCell(names: Readonly<Record<string, number>>): string {
-  const isPlain = Object.keys(names).every((name) => name.trim() === name && !/[;{]/.test(name))
+  const isPlain = Object.keys(names).every((name) => name !== '' && name.trim() === name && !/[;{]/.test(name))
   if (!isPlain) return JSON.stringify(names)
   return Object.entries(names)
     .map(([name, value]) => `${name}=${value}`)

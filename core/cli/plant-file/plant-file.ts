@@ -1,9 +1,21 @@
-import { parse as parseCsv } from 'csv-parse/sync'
-import { isAlias, isMap, isNode, isSeq, LineCounter, parseDocument, type YAMLMap } from 'yaml'
+import {
+  type Document,
+  isAlias,
+  isMap,
+  isNode,
+  isScalar,
+  isSeq,
+  LineCounter,
+  parseDocument,
+  visit,
+  type YAMLMap,
+} from 'yaml'
 import { nearest } from '../../config/nearest.js'
 import { withAddress, withDeviceAddresses, withTargetAddresses } from './addresses.js'
 import { cellValue, DEVICE_COLUMNS, POINT_COLUMNS, TARGET_COLUMNS } from './columns.js'
+import { csvRows } from './csv-rows.js'
 import type { Notation } from './notation.js'
+import { utf8Text } from './utf8-text.js'
 
 /** A device of a file as it stands there, with its line. Points come with lines of their own. */
 export interface DeviceEntry {
@@ -33,7 +45,16 @@ export interface PlantFile {
   readonly mistakes: readonly LineMistake[]
 }
 
+/** Fields that hold addresses, wherever they stand. */
+const ADDRESS_FIELDS: ReadonlySet<string> = new Set(['address', 'from', 'to'])
+
 const EMPTY: PlantFile = { devices: [], points: [], targets: [], mistakes: [] }
+
+export function readPlant(bytes: Buffer, form: 'csv' | 'yaml', notation: Notation): PlantFile {
+  const text = utf8Text(bytes)
+  if (typeof text !== 'string') return { ...EMPTY, mistakes: [text] }
+  return form === 'csv' ? readCsv(text, notation) : readYaml(text, notation)
+}
 
 /**
  * Reads a CSV of points (it has a column `name`), of polling targets (an `address` without one) or of devices: the header
@@ -41,23 +62,10 @@ const EMPTY: PlantFile = { devices: [], points: [], targets: [], mistakes: [] }
  */
 export function readCsv(text: string, notation: Notation): PlantFile {
   const mistakes: LineMistake[] = []
-  let rows: { record: string[]; info: { lines: number } }[]
-  try {
-    const firstLine = text.split('\n', 1)[0] ?? ''
-    rows = parseCsv(text, {
-      bom: true,
-      info: true,
-      delimiter: firstLine.includes(';') && !firstLine.includes(',') ? ';' : ',',
-      relax_column_count: true,
-      skip_empty_lines: true,
-      trim: true,
-    }) as unknown as typeof rows
-  } catch (error) {
-    const { lines = 1 } = error as { lines?: number }
-    return { ...EMPTY, mistakes: [{ line: lines, message: (error as Error).message }] }
-  }
+  const rows = csvRows(text)
+  if ('message' in rows) return { ...EMPTY, mistakes: [rows] }
   const [head, ...body] = rows
-  const header = head?.record ?? []
+  const header = head?.cells ?? []
   const kind = header.includes('name') ? 'point' : header.includes('address') ? 'target' : 'device'
   const known: readonly string[] = { point: POINT_COLUMNS, target: TARGET_COLUMNS, device: DEVICE_COLUMNS }[kind]
   for (const column of header.filter((one) => !known.includes(one))) {
@@ -67,21 +75,23 @@ export function readCsv(text: string, notation: Notation): PlantFile {
       message: `there is no column "${column}"${near === undefined ? '' : `; did you mean ${near}?`}`,
     })
   }
+  for (const column of known.filter((one) => header.indexOf(one) !== header.lastIndexOf(one))) {
+    mistakes.push({ line: 1, message: `the column ${column} stands there twice` })
+  }
   if (!header.includes('device_id')) mistakes.push({ line: 1, message: 'the column device_id is missing' })
   if (mistakes.length > 0) return { ...EMPTY, mistakes }
 
   const targets: TargetEntry[] = []
   const devices: DeviceEntry[] = []
   const points: (PointEntry & { device_id: string })[] = []
-  for (const { record, info } of body) {
-    const line = info.lines
-    if (record.length !== header.length) {
-      mistakes.push({ line, message: `${record.length} cells, the header has ${header.length}` })
+  for (const { cells, line } of body) {
+    if (cells.length !== header.length) {
+      mistakes.push({ line, message: `${cells.length} cells, the header has ${header.length}` })
       continue
     }
     const fields: Record<string, unknown> = {}
     for (const [at, column] of header.entries()) {
-      const cell = record[at]!
+      const cell = cells[at]!
       if (cell === '') continue
       const value = cellValue(column, cell)
       if (value instanceof Error) mistakes.push({ line, message: value.message })
@@ -103,11 +113,12 @@ export function readYaml(text: string, notation: Notation): PlantFile {
   const counter = new LineCounter()
   const document = parseDocument(text, { lineCounter: counter, merge: true })
   const lineAt = (offset: number | undefined) => (offset === undefined ? 1 : counter.linePos(offset).line)
-  const mistakes: LineMistake[] = document.errors.map(({ message, pos }) => ({
+  const mistakes: LineMistake[] = document.errors.map(({ code, message, pos }) => ({
     line: lineAt(pos[0]),
-    message: shortened(message.split('\n')[0]!),
+    message: code === 'MULTIPLE_DOCS' ? 'a second document begins here; want one' : sentenceOf(message),
   }))
   if (mistakes.length > 0) return { ...EMPTY, mistakes }
+  if (notation !== 'pdu') keepDigits(document)
   const { contents } = document
   /** What people wrote once and refer to. */
   const resolved = (node: unknown) => (isAlias(node) ? node.resolve(document) : node)
@@ -179,9 +190,20 @@ export function readYaml(text: string, notation: Notation): PlantFile {
   return { devices, points: [], targets, mistakes }
 }
 
-/** What a parser quotes may be a whole file that is no text. */
-function shortened(message: string): string {
-  return message.length <= 200 ? message : `${message.slice(0, 200)}…`
+/** What a parser found, without the place, which is told beside it. It may quote a whole file that is no text. */
+function sentenceOf(message: string): string {
+  const sentence = message.split('\n')[0]!.replace(/ at line \d+, column \d+:?$/, '')
+  return sentence.length <= 200 ? sentence : `${sentence.slice(0, 200)}…`
+}
+
+/** In the notations of manuals a leading zero says what is meant: 040001 is a coil, and as a number it is 40001. */
+function keepDigits(document: Document): void {
+  visit(document, {
+    Pair(_, { key, value }) {
+      const isAddress = isScalar(key) && ADDRESS_FIELDS.has(String(key.value))
+      if (isAddress && isScalar(value) && /^0\d+$/.test(value.source ?? '')) value.value = value.source
+    },
+  })
 }
 
 /** Where a node of the document begins. */

@@ -2,7 +2,7 @@ import { stringify as stringifyCsv } from 'csv-stringify/sync'
 import { stringify } from 'yaml'
 import type { DeviceRecord, TargetRecord } from '../../modbus/device-record.js'
 import type { DeviceOptions } from '../../modbus/device-schema.js'
-import { DEVICE_COLUMNS, enumCell, POINT_COLUMNS, TARGET_COLUMNS } from './columns.js'
+import { DEVICE_COLUMNS, enumCell, nullCell, POINT_COLUMNS, TARGET_COLUMNS } from './columns.js'
 
 export interface Plant {
   readonly devices: readonly DeviceRecord[]
@@ -21,7 +21,7 @@ export function plantJson(plant: Plant): string {
 export function devicesCsv(devices: readonly DeviceRecord[]): string {
   const rows = devices.map((device) => {
     const { points: _, ...record } = plainDevice(device)
-    return { ...record, options: optionsCell(record.options) }
+    return cellsOf({ ...record, options: JSON.stringify(record.options) })
   })
   // A record holds what its profile made of it; naming it again would work it in twice.
   return csv(
@@ -43,7 +43,7 @@ export function pointsCsv(devices: readonly DeviceRecord[]): string {
 }
 
 export function targetsCsv(targets: readonly TargetRecord[]): string {
-  const rows = targets.map((target) => ({ ...plainTarget(target), options: optionsCell(target.options) }))
+  const rows = targets.map((target) => cellsOf({ ...plainTarget(target), options: JSON.stringify(target.options) }))
   return csv(TARGET_COLUMNS, rows)
 }
 
@@ -58,27 +58,22 @@ export function devicesWithKey(devices: readonly DeviceRecord[]): string[] {
   )
 }
 
-/** What an import needs: no times, nothing that is not set, no private keys. */
+/** What an import needs to make the same of any record: no times, what is not set as null, no private keys. */
 function plainDevice(device: DeviceRecord): Record<string, unknown> {
   const { created_at: _, updated_at: __, options, ...record } = device
   const { tls, ...others } = options as DeviceOptions
   const { key: ___, ...open } = tls ?? {}
-  return { ...withoutNull(record), options: tls === undefined ? others : { ...others, tls: open } }
+  return { ...record, options: tls === undefined ? others : { ...others, tls: open } }
 }
 
 /** Without its number: another installation counts its own. */
 function plainTarget(target: TargetRecord): Record<string, unknown> {
   const { id: _, created_at: __, updated_at: ___, ...record } = target
-  return withoutNull(record)
+  return { ...record }
 }
 
-function withoutNull(record: object): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(record).filter(([, value]) => value !== null))
-}
-
-function optionsCell(options: unknown): string {
-  const text = JSON.stringify(options)
-  return text === '{}' ? '' : text
+function cellsOf(record: object): object {
+  return Object.fromEntries(Object.entries(record).map(([name, value]) => [name, value ?? nullCell(name)]))
 }
 
 function csv(columns: readonly string[], rows: readonly object[]): string {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { planImport } from '../../../core/cli/plant-file/check-plant.js'
-import { type PlantFile, readCsv, readYaml } from '../../../core/cli/plant-file/plant-file.js'
+import { type PlantFile, readCsv, readPlant, readYaml } from '../../../core/cli/plant-file/plant-file.js'
 import {
   devicesCsv,
   type Plant,
@@ -10,10 +10,10 @@ import {
   pointsCsv,
   targetsCsv,
 } from '../../../core/cli/plant-file/write-plant.js'
-import { normalizeDevice } from '../../../core/modbus/device-schema.js'
+import { normalizeDevice, updateDevice } from '../../../core/modbus/device-schema.js'
 import { POINT_TYPES, type PointDefinition } from '../../../core/modbus/point.js'
 import { DevicePoints } from '../../../core/modbus/points.js'
-import { normalizeTarget } from '../../../core/modbus/target-schema.js'
+import { normalizeTarget, updateTarget } from '../../../core/modbus/target-schema.js'
 
 const ALL = { address: 0, count: 65_536 }
 const NOTHING: Plant = { devices: [], targets: [] }
@@ -253,4 +253,104 @@ test('what a YAML file says once and refers to is read where it is referred to',
       ['c', 'h', 3, 1],
     ],
   )
+})
+
+test('a line is told where it begins, whatever line ends stand in the quoted cells before it', () => {
+  for (const end of ['\n', '\r\n', '\r']) {
+    const lines = [
+      'device_id;address;description',
+      'd;1;"two',
+      'lines"',
+      '',
+      ';;',
+      'd;99999;x',
+      'd;2;"some',
+      'more"',
+      'd;-1;"and',
+      'more"',
+    ]
+    const { targets, mistakes } = readCsv(`\ufeff${lines.join(end)}${end}`, 'pdu')
+    const told = targets.map(({ line, fields }) => [line, fields.address])
+    assert.deepEqual(told.slice(0, 3), [[2, 1], [6, 99_999], [7, 2]], JSON.stringify(end)) // biome-ignore format: a table
+    assert.deepEqual(mistakes, [{ line: 9, message: 'address: "-1" is no address' }])
+    const open = readCsv(`device_id,address,description${end}d,1,"a${end}b"${end}d,2,"c${end}d,3,e${end}`, 'pdu')
+    assert.deepEqual([open.mistakes.length, open.mistakes[0]?.line], [1, 4], 'the quote that is not closed')
+  }
+})
+
+test('a column that stands there twice is a mistake: one of its cells would be lost', () => {
+  const { points, mistakes } = readCsv('device_id,name,address,address\nd,a,1,2\n', 'pdu')
+  assert.deepEqual(mistakes, [{ line: 1, message: 'the column address stands there twice' }])
+  assert.deepEqual(points, [])
+})
+
+test('text in another encoding is told by its line, not taken with other signs', () => {
+  const ansi = Buffer.from('device_id,name,address,unit\nd,a,1,m\nd,b,2,°C\n', 'latin1')
+  for (const form of ['csv', 'yaml'] as const) {
+    const { mistakes } = readPlant(ansi, form, 'pdu')
+    assert.deepEqual(mistakes, [{ line: 3, message: 'is not UTF-8; spreadsheets save that as "CSV UTF-8"' }])
+  }
+  const utf8 = readPlant(Buffer.from('device_id,name,address,unit\nd,b,2,°C\n'), 'csv', 'pdu')
+  assert.deepEqual([utf8.points[0]?.fields.unit, utf8.mistakes], ['°C', []])
+})
+
+test('leading zeros of YAML addresses count, where they say which register is meant', () => {
+  const file = readYaml(
+    'devices:\n  - device_id: d\n    options: { forbidden: [{ from: 040001, to: 040002 }] }\n' +
+      '    points: [{ name: a, address: 010001 }, { name: b, address: 000001 }, { name: c, address: 400011 }]\n' +
+      'targets: [{ device_id: d, address: 040001 }]\n',
+    'modicon6',
+  )
+  assert.deepEqual(file.mistakes, [])
+  const places = file.devices[0]?.points?.map(({ fields }) => [fields.register_type, fields.address])
+  assert.deepEqual(places, [['coil', 10_000], ['coil', 0], ['holding', 10]]) // biome-ignore format: a table
+  assert.deepEqual(file.devices[0]?.fields.options, {
+    forbidden: [{ register_type: 'coil', from: 40_000, to: 40_001 }],
+  })
+  assert.deepEqual([file.targets[0]?.fields.register_type, file.targets[0]?.fields.address], ['coil', 40_000])
+  const wrong = readYaml('devices:\n  - { device_id: d, device_id: e }\n---\ndevices: []\n', 'pdu')
+  assert.deepEqual(wrong.mistakes, [
+    { line: 2, message: 'Map keys must be unique' },
+    { line: 3, message: 'a second document begins here; want one' },
+  ])
+})
+
+test('what is imported again is as it was exported, also what had been set since', () => {
+  const device = (more: object) =>
+    normalizeDevice({ device_id: 'd', host: '10.0.0.1', port: 502, framer: 'SOCKET', ...more })
+  const target = (more: object) => normalizeTarget({ device_id: 'd', address: 1, ...more }, 1)
+  const point = { name: 'mode', address: 1, enum: { '': 0 } }
+  const before: Plant = { devices: [device({ points: [point] })], targets: [target({})] }
+  const since: Plant[] = [
+    {
+      devices: [device({ unit_id: 5, timeout_ms: 300, poll_timeout_ms: 50, options: { delay_ms: 5 } })],
+      targets: [target({ interval_ms: 500, options: { qos: 1 } })],
+    },
+    {
+      devices: [normalizeDevice({ device_id: 'd', path: '/dev/ttyS0', baud_rate: 1_200, parity: 'even' })],
+      targets: before.targets,
+    },
+  ]
+  const plain = ({ devices, targets }: Plant) => JSON.parse(plantJson({ devices, targets }))
+  const files = [
+    [readYaml(plantYaml(before), 'pdu')],
+    [readYaml(plantJson(before), 'pdu')],
+    [devicesCsv(before.devices), pointsCsv(before.devices), targetsCsv(before.targets)].map((text) =>
+      readCsv(text, 'pdu'),
+    ),
+  ]
+  for (const plant of since) {
+    for (const parts of files) {
+      let now = plant
+      for (const part of parts) {
+        const { update, targets, mistakes } = planImport(part, now, new Map())
+        assert.deepEqual(mistakes, [])
+        now = {
+          devices: now.devices.map((one) => updateDevice(one, update[0]?.changes ?? {})),
+          targets: now.targets.map((one) => updateTarget(one, targets.update[0]?.changes ?? {})),
+        }
+      }
+      assert.deepEqual(plain(now), plain(before))
+    }
+  }
 })
