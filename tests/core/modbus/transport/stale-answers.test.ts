@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { describe, test } from 'node:test'
 import { openSerialLine, serialUnavailable } from '../serial-line.js'
 import { type RunOptions, runAgainstFaults } from './stale-answers.js'
 
@@ -25,22 +25,25 @@ for (const kind of ['tcp', 'udp'] as const) {
     check(kind, { requests: requests || 1_600, faultRate: 0.05, device: { kind }, timeoutMs: 40 }))
 }
 
-for (const kind of ['rtu_tcp', 'ascii_tcp'] as const) {
-  test(`${kind}: not one stale or foreign value where late bytes come within the grace`, () =>
-    check(kind, { requests: requests || 120, faultRate: requests > 0 ? 0.03 : 0.2, device: { kind }, timeoutMs: 30 }))
-}
+// At once: most of it is waiting for what may be late.
+describe('lines whose frames carry no id', { concurrency: true }, () => {
+  for (const kind of ['rtu_tcp', 'ascii_tcp'] as const) {
+    test(`${kind}: not one stale or foreign value where late bytes come within the grace`, () =>
+      check(kind, { requests: requests || 120, faultRate: requests > 0 ? 0.03 : 0.2, device: { kind }, timeoutMs: 30 }))
+  }
 
-for (const kind of ['serial_rtu', 'serial_ascii'] as const) {
-  test(`${kind}: the same on a paced line`, { skip: noSerial ?? false }, async () => {
-    const line = await openSerialLine(2, 115_200)
-    const settings = { kind, baudRate: 115_200, parity: 'none', dataBits: 8, stopBits: 1 } as const
-    await check(kind, {
-      requests: requests || 90,
-      faultRate: requests > 0 ? 0.03 : 0.25,
-      device: { line: { ...settings, path: line.paths[1]! } },
-      endpoint: { ...settings, path: line.paths[0]! },
-      // Each byte goes through three processes.
-      timeoutMs: requests > 0 ? 40 : 200,
-    }).finally(() => line.close())
-  })
-}
+  for (const kind of ['serial_rtu', 'serial_ascii'] as const) {
+    test(`${kind}: the same on a paced line`, { skip: noSerial ?? false }, async () => {
+      const line = await openSerialLine(2, 115_200)
+      const settings = { kind, baudRate: 115_200, parity: 'none', dataBits: 8, stopBits: 1 } as const
+      await check(kind, {
+        requests: requests || 90,
+        faultRate: requests > 0 ? 0.03 : 0.25,
+        device: { line: { ...settings, path: line.paths[1]! } },
+        endpoint: { ...settings, path: line.paths[0]! },
+        // Each byte goes through three processes.
+        timeoutMs: requests > 0 ? 40 : 200,
+      }).finally(() => line.close())
+    })
+  }
+})

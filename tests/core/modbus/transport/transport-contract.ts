@@ -50,7 +50,7 @@ export function transportContract(name: string, open: () => Promise<Bench>, trai
   /** Longer than anything late takes to arrive, also on a machine that stands still for a moment: lines without ids rely on it. */
   const graceMs = 500
 
-  describe(`transport ${name}`, { skip: traits.unavailable ?? false }, () => {
+  describe(`transport ${name}`, { concurrency: false, skip: traits.unavailable ?? false }, () => {
     let bench: Bench
     const call = (unit: number, request: ModbusCall, options: { timeoutMs: number; signal?: AbortSignal } = full) =>
       bench.transport.call(unit, request, options)
