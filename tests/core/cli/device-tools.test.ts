@@ -159,7 +159,7 @@ test('device:scan asks again for what was lost, goes on, and says what gave no a
   const lost = new Set([2, 5, 6])
   device.faults.choose(() => (lost.has(++requests) ? { kind: 'deaf' } : undefined))
   // Those that are there must not miss it.
-  const patient = ['--timeout', '2000', '--json']
+  const patient = ['--timeout', '1000', '--json']
   const scan = await command(root, ['device:scan', where, '-u', '1', '-r', '0-5', ...patient])
   const place = { unit: 1, register_type: 'holding' }
   assert.deepEqual(

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type TestContext, test } from 'node:test'
+import { after, type TestContext, test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { buildSync } from 'esbuild'
 import type { StoredMessage } from '../../../core/delivery/delivery-store.js'
 import { silentLogger } from '../../../core/observability/logger.js'
 import { type Clock, systemClock } from '../../../core/support/clock.js'
@@ -15,6 +16,12 @@ import { Supervisor, type SupervisorOptions } from '../../../core/workers/superv
 
 /** More than a loaded machine needs until the tiny program has ended; nothing waits for all of it. */
 const STOP_MS = 30_000
+
+// Compiled once: a loader in each of the many would take most of the time.
+const compiled = mkdtempSync(join(tmpdir(), 'routemq-tiny-worker-'))
+after(() => rmSync(compiled, { recursive: true, force: true }))
+const tinyWorker = join(compiled, 'tiny-worker.mjs')
+buildSync({ entryPoints: [fileURLToPath(new URL('./tiny-worker.ts', import.meta.url))], outfile: tinyWorker })
 
 const slot = (number: number): WorkerRole => ({ kind: 'slot', slot: number })
 
@@ -34,8 +41,8 @@ function supervised(
   const book = SessionBook.open(join(folder, 'sessions.json'))
   const services = { store: { unpark: async (id: string) => void unparked.push(id) } } as unknown as GatewayServices
   const supervisor = new Supervisor({
-    entry: fileURLToPath(new URL('./tiny-worker.ts', import.meta.url)),
-    execArgv: process.execArgv.filter((flag) => !flag.startsWith('--test')),
+    entry: tinyWorker,
+    execArgv: [],
     args: [],
     services: () => services,
     onLost: (worker, { died }) => lost.push(died ? worker : `${worker} as told`),
