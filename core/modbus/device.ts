@@ -83,6 +83,12 @@ export class Device {
     return this.broadcast ? space.startsWith(`${this.bus.id}#`) : space === this.space
   }
 
+  /** The spaces whose writes reach this unit: its own, and everybody's where there is one. */
+  get reachedBy(): readonly string[] {
+    const { bus, space } = this
+    return bus.broadcasts && !this.broadcast ? [space, `${bus.id}#0`] : [space]
+  }
+
   /** Milliseconds an answer to a read on demand or a write may take. */
   get timeoutMs(): number {
     return this.record.timeout_ms ?? this.record.timeout * 1_000

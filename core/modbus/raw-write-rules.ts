@@ -1,6 +1,6 @@
 import { RouteMQError } from '../support/errors.js'
 import { fieldBits } from './codec/encode-point.js'
-import { decodePoint, encodePoint, type ResolvedPoint } from './codec/point-codec.js'
+import { decodePoint, encodePoint, type PointValue, type ResolvedPoint } from './codec/point-codec.js'
 import type { RegisterType, RegisterWrite } from './field.js'
 import { describeAddress } from './field-failure.js'
 import { checkBlock } from './field-reads.js'
@@ -92,10 +92,7 @@ export function checkPoint(
       details: { ...details, reason: decoded.reason, value: String(decoded.value) },
     })
   }
-  if (point.type === 'string' || point.type === 'raw') return
-  const again = encodePoint(point, decoded.value)
-  const isFloat = point.type === 'float32' || point.type === 'float64'
-  if (!isFloat && 'words' in again && again.words.some((word, i) => word !== Number(own[i]))) {
+  if (!isOnStep(point, own, decoded.value)) {
     throw new RouteMQError(
       'VALUE_OUT_OF_RANGE',
       `Writing ${where} would put point ${point.name} between two of its steps`,
@@ -104,6 +101,17 @@ export function checkPoint(
       },
     )
   }
+}
+
+/** Whether these registers are what writing their value by name would make of them. */
+function isOnStep(point: ResolvedPoint, own: readonly number[] | readonly boolean[], value: PointValue): boolean {
+  if (point.type === 'string' || point.type === 'raw') return true
+  const again = encodePoint(point, value)
+  if (!('words' in again)) return true
+  // A float has many forms near one value.
+  const isFloat = point.type === 'float32' || point.type === 'float64'
+  if (isFloat) return point.step === null || decodePoint(point, again.words).value === value
+  return again.words.every((word, i) => word === Number(own[i]))
 }
 
 function isCovered(item: RegisterWrite, touched: readonly ResolvedPoint[]): boolean {

@@ -15,12 +15,9 @@ export class WriteIntervals {
   readonly #lastAt = new Map<string, number>()
   #lastFunctionAt = Number.NEGATIVE_INFINITY
   #lastAnyAt = Number.NEGATIVE_INFINITY
-  /** Whoever writes the unit, from the first time that somebody's writes have an interval. */
-  #isKept = false
 
   tooSoon(range: WrittenRange | null, intervalMs: number, now: number): TooSoon | undefined {
     if (intervalMs === 0) return undefined
-    this.#isKept = true
     const anywhere = (range === null ? this.#lastAnyAt : this.#lastFunctionAt) + intervalMs - now
     if (anywhere > 0) return { at: null, waitMs: anywhere }
     if (range === null) return undefined
@@ -35,7 +32,7 @@ export class WriteIntervals {
   wrote(range: WrittenRange | null, now: number): void {
     this.#lastAnyAt = now
     if (range === null) this.#lastFunctionAt = now
-    else if (this.#isKept) {
+    else {
       const { register_type, address, count } = range
       for (let at = address; at < address + count; at += 1) this.#lastAt.set(`${register_type}:${at}`, now)
     }

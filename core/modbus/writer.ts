@@ -146,7 +146,7 @@ export class Writer {
   }
 
   async #inTurn(device: Device, patience: Patience, run: () => Promise<void>): Promise<void> {
-    const done = await this.#lane(device).turns.take(device.options.queue_limit ?? WAITING_WRITES, patience)
+    const done = await this.#lane(device.space).turns.take(device.options.queue_limit ?? WAITING_WRITES, patience)
     if (typeof done !== 'function') throw turnError(device, done)
     try {
       await run()
@@ -161,15 +161,15 @@ export class Writer {
     const { cache, clock } = this.#options
     const steps = planWrite(progress.encoded, device.options.max_write_registers ?? MAX_WRITE_REGISTERS)
     for (const step of steps) {
-      const lane = this.#lane(device)
+      const { intervals } = this.#lane(device.space)
       this.#refuseDisabled(device)
-      refuseEarly(device, lane, step, clock.monotonic())
+      for (const space of device.reachedBy) refuseEarly(device, this.#lane(space), step, clock.monotonic())
       for (const index of step.items) progress.before[index] = this.#lastKnown(device, progress.encoded[index]!)
       if (begun.end === undefined) await this.#begin(write)
       let isSent = false
       const onSent = () => {
         isSent = true
-        lane.intervals.wrote(step.range, clock.monotonic())
+        intervals.wrote(step.range, clock.monotonic())
       }
       const refusal = () => this.#disabled(device)
       const result = await runStep(step, { device, cache, clock, patience, onSent, refusal }).catch(
@@ -200,11 +200,11 @@ export class Writer {
     return new RouteMQError('WRITE_DISABLED', why, { details: { device_id: device.id, bus: device.bus.id } })
   }
 
-  #lane(device: Device): Lane {
-    let lane = this.#lanes.get(device.space)
+  #lane(space: string): Lane {
+    let lane = this.#lanes.get(space)
     if (lane === undefined) {
       lane = { turns: new Turns(this.#options.clock), intervals: new WriteIntervals() }
-      this.#lanes.set(device.space, lane)
+      this.#lanes.set(space, lane)
     }
     return lane
   }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { WriteItem } from '../../../core/modbus/field.js'
 import { FakeClock } from '../../../core/testing/fake-clock.js'
-import { failure } from './field-harness.js'
+import { failure, openField } from './field-harness.js'
 import { actor, coil, outcomes, plant, raw } from './write-plant.js'
 
 test('a point that may be repeated is not, sooner than the shortest interval of its device', async () => {
@@ -23,8 +23,14 @@ test('a raw write obeys the rules of the points it touches', async () => {
       { name: 'energy', address: 20, type: 'uint32' },
       { name: 'setpoint', address: 30, type: 'int16', scale: 0.1, min: 5, max: 30, step: 0.5 },
       { name: 'state', address: 40, enum: { off: 0, on: 1 } },
+      { name: 'gain', address: 60, type: 'float32', min: 0, max: 10, step: 0.1 },
     ],
   })
+  const float = (value: number) => {
+    const bytes = Buffer.alloc(4)
+    bytes.writeFloatBE(value)
+    return raw(60, bytes.readUInt16BE(0), bytes.readUInt16BE(2))
+  }
   for (const [item, code] of [
     [raw(10, 101), 'VALUE_OUT_OF_RANGE'],
     [raw(11, 1), 'READ_ONLY'],
@@ -34,12 +40,14 @@ test('a raw write obeys the rules of the points it touches', async () => {
     [raw(30, 301), 'VALUE_OUT_OF_RANGE'],
     [raw(30, 203), 'VALUE_OUT_OF_RANGE'],
     [raw(40, 2), 'VALUE_OUT_OF_RANGE'],
+    [float(0.35), 'VALUE_OUT_OF_RANGE'],
+    [float(10.1), 'VALUE_OUT_OF_RANGE'],
   ] as [WriteItem, string][]) {
     assert.equal((await failure(p.write(item))).code, code, JSON.stringify(item))
   }
   assert.deepEqual(p.wire(), [])
-  await p.write(raw(20, 1, 2), raw(30, 205), raw(40, 1), raw(50, 9), raw(10, 100))
-  assert.equal(p.wire().length, 5)
+  await p.write(raw(20, 1, 2), raw(30, 205), raw(40, 1), raw(50, 9), raw(10, 100), float(0.3))
+  assert.equal(p.wire().length, 6)
   await p.close()
 })
 
@@ -114,11 +122,33 @@ test('a function of its own may write anything: no sooner after any write than t
   await p.close()
 })
 
+test('the interval of a record holds from the first write on, whoever writes its unit', async () => {
+  const p = await plant({ options: { min_interval_ms: 60_000 } })
+  p.field.apply([...p.records, p.record('other', { slave_id: 1 })])
+  await p.field.request({ op: 'write', device_id: 'other', items: [raw(10, 1)], actor })
+  assert.equal((await failure(p.write(raw(10, 2)))).code, 'THROTTLED')
+  await p.close()
+})
+
 test('the interval of a record holds whoever else writes its unit', async () => {
   const p = await plant({ options: { min_interval_ms: 60_000 } })
   p.field.apply([...p.records, p.record('other', { slave_id: 1 })])
   await p.write(raw(9, 1))
   await p.field.request({ op: 'write', device_id: 'other', items: [raw(10, 1)], actor })
   assert.equal((await failure(p.write(raw(10, 2)))).code, 'THROTTLED')
+  await p.close()
+})
+
+test('what was written to everybody was written to each unit: the interval begins with it', async () => {
+  const p = await openField(
+    { port: 0, kind: 'rtu_tcp', units: { 1: { holding: {} } } },
+    { unit1: { framer: 'RTU', options: { min_interval_ms: 60_000 } } },
+  )
+  p.field.apply([...p.records, p.record('all', { framer: 'RTU', unit_id: 0 })])
+  const write = (device_id: string, address: number) =>
+    p.field.request({ op: 'write', device_id, items: [raw(address, 1)], actor })
+  assert.equal((await failure(write('all', 10))).code, 'WRITE_OUTCOME_UNKNOWN', 'confirmed by nobody')
+  assert.equal((await failure(write('unit1', 10))).code, 'THROTTLED')
+  await write('unit1', 11)
   await p.close()
 })
