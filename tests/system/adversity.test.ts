@@ -2,11 +2,11 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { startMosquitto } from '../core/mqtt/kit.js'
-import { Commander } from './support/commander.js'
-import { Door } from './support/late-server.js'
-import { Product, runCommand } from './support/product.js'
-import { makeProject, withoutPackage } from './support/project.js'
-import { missingServers, POSTGRES, SERVICES_REQUIRED, type ServiceSet } from './support/services.js'
+import { Commander } from '../e2e/support/commander.js'
+import { Door } from '../e2e/support/late-server.js'
+import { Product, runCommand } from '../e2e/support/product.js'
+import { makeProject, withoutPackage } from '../e2e/support/project.js'
+import { missingServers, POSTGRES, SERVICES_REQUIRED, type ServiceSet } from '../e2e/support/services.js'
 
 const BUSY = { ROUTEMQ_DEMO: 'true' }
 
