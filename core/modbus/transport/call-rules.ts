@@ -94,6 +94,14 @@ export function answerProblem(call: ModbusCall, request: Uint8Array, pdu: Buffer
   }
 }
 
+/**
+ * True for a read whose answer may equal its request, byte by byte: of 17 to 24 bits from 768 to 1023 the answer is as long,
+ * and begins with the same byte. All other reads are answered by something else than themselves.
+ */
+export function mayAnswerLikeEcho(call: ModbusCall): boolean {
+  return (call.fc === 1 || call.fc === 2) && Math.ceil(call.count / 8) === 3 && call.address >> 8 === 3
+}
+
 function byteCount(pdu: Buffer, bytes: number): string | undefined {
   if (pdu[1] !== bytes) return `${pdu[1]} data bytes instead of ${bytes}`
   return pdu.length === 2 + bytes ? undefined : `${pdu.length - 2} data bytes, announced ${bytes}`

@@ -1,6 +1,6 @@
 import type { Clock } from '../../support/clock.js'
 import { AnswerCopies } from './answer-copies.js'
-import { answerProblem, checkBroadcast, checkCall } from './call-rules.js'
+import { answerProblem, checkBroadcast, checkCall, mayAnswerLikeEcho } from './call-rules.js'
 import { ClientPort, isParsedByClient, type ParsedValues, valuesOf } from './client-port.js'
 import { DeadlineTimer } from './deadline-timer.js'
 import type { Decoder, Expected, Framing, Received } from './framing.js'
@@ -17,7 +17,7 @@ import {
   type TransportFailure,
 } from './transport.js'
 
-/** Silence after which an answer behind unfinished bytes is taken: longer than the lumps of USB adapters (16 ms). */
+/** Silence after which an answer behind unfinished bytes, or of no known length, is taken: longer than the lumps of adapters (16 ms). */
 const SETTLE_MS = 50
 const NO_DATA: Buffer = Buffer.alloc(0)
 
@@ -194,7 +194,7 @@ export class Connection {
           },
           reads ? leftMs : undefined,
         )
-        this.#echo.sent(frame, rtu.length, reads)
+        this.#echo.sent(frame, rtu.length, reads && !mayAnswerLikeEcho(call))
       }
       const written = broadcast ? () => this.#resolve(pending, { values: [], data: NO_DATA }) : undefined
       if (link.write(frame, written)) return

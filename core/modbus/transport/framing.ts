@@ -19,7 +19,8 @@ export interface Decoder {
   /** Takes what came in and gives the frames that are complete. @throws Error where a stream can no longer be followed */
   push(bytes: Buffer, expected: Expected | undefined): readonly Received[]
   /**
-   * A frame that is complete but stands behind bytes that might begin an earlier one; asked for after a silence.
+   * A frame that is complete but stands behind bytes that might begin an earlier one, or may itself go on; asked for after
+   * a silence.
    * Undefined where there is none.
    */
   settle(expected: Expected): Received | undefined

@@ -4,7 +4,7 @@ export type EchoState = 'unknown' | 'absent' | 'present'
 /**
  * What is known of one line, across its connections: it is a matter of its wiring. Many two-wire RS-485 adapters hear what
  * they send. To functions 5, 6 and 22 a unit answers with the request itself, so on such a line a write to a dead unit
- * would look confirmed. No answer to a read equals its request: reads show what the line does.
+ * would look confirmed. Answers to reads do not equal their request, but for a few of bits: reads show what the line does.
  */
 export class LineEcho {
   readonly #onChange: (state: EchoState) => void
@@ -68,7 +68,7 @@ export class EchoFilter {
     this.#line = line
   }
 
-  /** A request goes out as `frame`; as RTU it would have `rtuLength` bytes. */
+  /** A request goes out as `frame`; as RTU it would have `rtuLength` bytes. It shows what the line does where it `reads`. */
   sent(frame: Buffer, rtuLength: number, reads: boolean): void {
     this.#frame = frame
     this.#reads = reads

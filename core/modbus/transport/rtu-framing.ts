@@ -46,7 +46,10 @@ class RtuDecoder implements Decoder {
     this.unsettled = false
   }
 
-  /** The first whole frame with a good CRC. Unless `insist`, not one that may lie inside an unfinished earlier one. */
+  /**
+   * The first whole frame with a good CRC. Unless `insist`, not one that may lie inside an unfinished earlier one, nor one
+   * whose function does not tell its length: bytes that begin a longer answer may have a good CRC by themselves.
+   */
   #take(expected: Expected, insist: boolean): Received | undefined {
     const bytes = this.#bytes
     let unfinished = false
@@ -54,7 +57,7 @@ class RtuDecoder implements Decoder {
       const end = frameEnd(bytes, at, expected)
       if (end === undefined) unfinished = true
       if (end === undefined || end === 0) continue
-      if (unfinished && !insist) {
+      if (!insist && (unfinished || hasNoLength(bytes, at, expected))) {
         this.unsettled = true
         return undefined
       }
@@ -63,6 +66,10 @@ class RtuDecoder implements Decoder {
     }
     return undefined
   }
+}
+
+function hasNoLength(bytes: Buffer, at: number, { request }: Expected): boolean {
+  return answerLength(request, bytes, at + 1, bytes.length) === UNKNOWN_EVER
 }
 
 /** Where the frame that begins at `at` ends: 0 if none begins there, undefined while that cannot be told. */

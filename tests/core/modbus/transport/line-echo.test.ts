@@ -137,6 +137,16 @@ for (const [name, framing, encode] of [
       assert.deepEqual(await ask(write, (echo) => [echo]), [])
     })
 
+    test('a read of bits whose answer equals its request proves nothing, and is answered again and again', async () => {
+      for (const isSet of [false, true]) {
+        const { ask, states } = open({ isSet })
+        const hears = (frame: Buffer) => (isSet ? [frame, frame] : [frame])
+        const bits = async () => ((await ask({ fc: 1, address: 0x300, count: 24 }, hears)) as boolean[]).length
+        assert.deepEqual([await bits(), await bits(), states], [24, 24, []])
+        assert.deepEqual(await ask(write, hears), [], 'and writes are confirmed')
+      }
+    })
+
     test('an answer behind noise proves nothing: the noise may have been the echo', async () => {
       const { ask, word, states } = open()
       assert.deepEqual(await ask(read, () => [Buffer.of(0xff, 0x00, 0x13), word(3)]), [3])
