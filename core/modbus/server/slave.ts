@@ -38,6 +38,9 @@ export interface SlaveOptions {
   readonly logger?: Logger
 }
 
+/** Answers that are held back at once; what is more gets none. */
+const MOST_DELAYED = 10_000
+
 /** The units behind one or more channels: takes request frames and gives answer frames. Knows no sockets. */
 export class Slave {
   readonly faults = new Faults()
@@ -233,6 +236,7 @@ export class Slave {
   }
 
   #later(ms: number, run: () => void): void {
+    if (this.#delayed.size >= MOST_DELAYED) return
     const cancel = this.#clock.after(ms, () => {
       this.#delayed.delete(cancel)
       run()

@@ -31,12 +31,22 @@ export interface TcpChannelOptions {
 
 /** Without a length in the frame (RTU over TCP), a pause of this ends what was begun: networks pause longer than lines. */
 const SETTLE_MS = 500
+/** A master more, and the one that was silent the longest goes: nobody else can tell which of them are gone. */
+const MOST_MASTERS = 250
+/** Bytes of requests carried out before it is looked whether their answers go out: an answer is up to twenty times as long. */
+const PORTION = 512
 
 /** Listens on a TCP or TLS port. @throws RouteMQError PORT_IN_USE */
 export async function openTcpChannel(options: TcpChannelOptions): Promise<Channel> {
   const { host, framing, slave, clock, logger } = options
+  /** Those that were silent the longest first. */
   const sockets = new Set<Socket>()
   const serve = (socket: Socket) => {
+    if (sockets.size >= MOST_MASTERS) {
+      const [silent] = sockets
+      logger.debug({ peer: silent?.remoteAddress, masters: sockets.size }, 'a master more than can be served')
+      silent?.destroy()
+    }
     sockets.add(socket)
     socket.setNoDelay(true)
     const peer: Peer = {
@@ -48,10 +58,18 @@ export async function openTcpChannel(options: TcpChannelOptions): Promise<Channe
     }
     const reader = new FrameReader(slave, framing, peer, SETTLE_MS, clock)
     socket.on('drain', () => socket.resume())
+    const take = (bytes: Buffer) => {
+      for (let at = 0; at < bytes.length; at += PORTION) {
+        if (socket.isPaused()) return void socket.unshift(bytes.subarray(at))
+        reader.push(bytes.subarray(at, at + PORTION))
+      }
+    }
     socket.on('data', (bytes: Buffer) => {
+      sockets.delete(socket)
+      sockets.add(socket)
       socket.cork()
       try {
-        reader.push(bytes)
+        take(bytes)
       } catch (error) {
         logger.debug({ peer: socket.remoteAddress, error: (error as Error).message }, 'a master sent no Modbus')
         socket.destroy()
