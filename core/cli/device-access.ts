@@ -9,7 +9,7 @@ import type { Store } from '../database/store.js'
 import type { BusView, DeviceStateView } from '../http/services.js'
 import type { DeviceRecord, TargetRecord } from '../modbus/device-record.js'
 import { busIdOf } from '../modbus/endpoint.js'
-import type { FieldPort, FieldRequest, FieldResponse, WriteResult } from '../modbus/field.js'
+import type { FieldPort, FieldRequest, FieldResponse, PointReading, WriteResult } from '../modbus/field.js'
 import { silentLogger } from '../observability/logger.js'
 import { systemClock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
@@ -24,9 +24,22 @@ export interface DeviceAccess extends FieldPort {
   list(): Promise<readonly DeviceRecord[]>
   /** Whether each active device can be talked to, by its id; of those left out nothing is known. */
   states(): Promise<Readonly<Record<string, DeviceStateView>>>
+  /** Points by name; all that can be read where none is named. @throws RouteMQError USAGE where there are none */
+  readPoints(read: PointRead, signal: AbortSignal): Promise<PointReadings>
   /** Claims a bus for this command alone, for what goes to its wire directly. @throws RouteMQError BUS_IN_USE, BUS_STANDBY */
   claim(bus: string): Promise<void>
   close(): Promise<void>
+}
+
+export interface PointRead {
+  readonly device_id: string
+  readonly points: readonly string[]
+  readonly source: 'live' | 'cache'
+}
+
+export interface PointReadings {
+  readonly device_id: string
+  readonly points: readonly PointReading[]
 }
 
 export async function openDevices(context: CliContext): Promise<DeviceAccess> {
@@ -68,7 +81,8 @@ function throughProduct(product: RunningProduct): DeviceAccess {
         return product.call('GET', `${base}/registers?${query}`, undefined, LONG_MS)
       }
       case 'read_points': {
-        const query = new URLSearchParams({ points: request.points.join(','), source: request.source ?? 'live' })
+        const query = new URLSearchParams(request.points.map((name): [string, string] => ['point', name]))
+        query.set('source', request.source ?? 'live')
         return product.call('GET', `${base}/points?${query}`, undefined, LONG_MS)
       }
       case 'identify':
@@ -88,6 +102,12 @@ function throughProduct(product: RunningProduct): DeviceAccess {
       return Object.assign({}, ...buses.map(({ device_states }) => device_states))
     },
     request: async <R extends FieldRequest>(request: R) => (await answer(request)) as FieldResponse<R>,
+    async readPoints(read) {
+      // The product knows which can be read: thousands of names are too long for a URL.
+      const readings = (await answer({ op: 'read_points', ...read })) as PointReadings
+      if (readings.points.length === 0) throw nothingToRead(read.device_id)
+      return readings
+    },
     async claim(bus) {
       const buses = await product.call<readonly BusView[]>('GET', '/api/admin/buses')
       const known = buses.find(({ id }) => id === bus)
@@ -152,17 +172,23 @@ async function openOwnBus(context: CliContext): Promise<DeviceAccess> {
   })
   await field.start()
   field.apply(devices)
+  const find = (id: string) => devices.find(({ device_id }) => device_id === id)
+  const ask = async <R extends FieldRequest>(request: R, signal?: AbortSignal): Promise<FieldResponse<R>> => {
+    const device = find(request.device_id)
+    if (device !== undefined) refuseVirtual(device)
+    return field.request(request, signal).catch((error: unknown) => {
+      const isStandby = error instanceof RouteMQError && error.code === 'BUS_STANDBY'
+      throw (isStandby && device && leases.failure(busIdOf(device))) || error
+    })
+  }
   return {
     by: 'command',
     list: async () => devices,
     states: async () => ({}),
-    async request(request, signal) {
-      const device = devices.find(({ device_id }) => device_id === request.device_id)
-      if (device !== undefined) refuseVirtual(device)
-      return field.request(request, signal).catch((error: unknown) => {
-        const isStandby = error instanceof RouteMQError && error.code === 'BUS_STANDBY'
-        throw (isStandby && device && leases.failure(busIdOf(device))) || error
-      })
+    request: ask,
+    async readPoints(read, signal) {
+      const points = read.points.length > 0 ? read.points : readablePoints(find(read.device_id), read.device_id)
+      return ask({ op: 'read_points', ...read, points }, signal)
     },
     async claim(bus) {
       await leases.decided(bus)
@@ -241,10 +267,13 @@ export async function withDevices<T>(context: CliContext, work: (devices: Device
 }
 
 /** Names of all points of a device that can be read. */
-export async function readablePoints(devices: DeviceAccess, id: string): Promise<readonly string[]> {
-  const device = (await devices.list()).find((one) => one.device_id === id)
+function readablePoints(device: DeviceRecord | undefined, id: string): readonly string[] {
   if (device === undefined) throw new RouteMQError('DEVICE_UNKNOWN', `There is no device ${id}.`)
   const names = device.points.filter(({ access }) => access !== 'w').map(({ name }) => name)
   if (names.length > 0) return names
-  throw new RouteMQError('USAGE', `Device ${id} has no points to read; name an address.`)
+  throw nothingToRead(id)
+}
+
+function nothingToRead(id: string): RouteMQError {
+  return new RouteMQError('USAGE', `Device ${id} has no points to read; name an address.`)
 }

@@ -32,6 +32,8 @@ export interface Scanned {
   readonly found: readonly Found[]
   /** Units of which not one register answered, and that were not asked to the end. */
   readonly silent: readonly number[]
+  /** Addresses asked for before it was interrupted; undefined where it was not. */
+  readonly interrupted: { readonly asked: number; readonly total: number } | undefined
 }
 
 const READ = { coil: 1, discrete: 2, holding: 3, input: 4 } as const
@@ -74,7 +76,7 @@ export async function scanBus(line: ModbusTransport, scan: Scan): Promise<Scanne
     if (hasAnswered) found.push(...lost)
     else if (lost.length > 0 && silent.at(-1) !== unit) silent.push(unit)
   }
-  return { found: inOrder(found), silent }
+  return { found: inOrder(found), silent, interrupted: signal.aborted ? { asked, total } : undefined }
 }
 
 function inOrder(found: readonly Found[]): Found[] {

@@ -19,6 +19,9 @@ const TYPES = [
   { type: 'float64', words: 4 },
 ] as const
 
+/** How units refuse registers that they have not, and more at once than they give. */
+const TOO_MANY: ReadonlySet<string> = new Set(['MODBUS_ILLEGAL_ADDRESS', 'MODBUS_ILLEGAL_VALUE'])
+
 interface DecodeOptions {
   readonly type: string
   readonly interval?: number
@@ -84,8 +87,7 @@ async function readUpToFour(
       const { values } = await devices.request({ op: 'read', ...from, count }, signal)
       return values.map(Number)
     } catch (error) {
-      const isBeyond = error instanceof RouteMQError && error.code === 'MODBUS_ILLEGAL_ADDRESS'
-      if (!isBeyond || count === 1) throw error
+      if (!(error instanceof RouteMQError) || !TOO_MANY.has(error.code) || count === 1) throw error
     }
   }
   throw new RouteMQError('ADDRESS_INVALID', `Device ${device_id} has nothing at ${showAddress(register_type, address)}`)

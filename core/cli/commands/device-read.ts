@@ -1,6 +1,6 @@
 import type { RegisterType } from '../../modbus/field.js'
 import { RouteMQError } from '../../support/errors.js'
-import { readablePoints, withDevices } from '../device-access.js'
+import { withDevices } from '../device-access.js'
 import { addressArgument, registerTypeArgument, showAddress } from '../modbus-address.js'
 import { integerArgument } from '../parse-arguments.js'
 import type { Registry } from '../program.js'
@@ -41,8 +41,7 @@ export function registerDeviceRead({ program, action }: Registry): void {
             context.out(json ? JSON.stringify(block) : blockTable(register_type, address, block.values))
             return 0
           }
-          const points = what.length > 0 ? what : await readablePoints(devices, device)
-          const answer = await devices.request({ op: 'read_points', device_id: device, points, source })
+          const answer = await devices.readPoints({ device_id: device, points: what, source }, context.signal)
           if (json) context.out(JSON.stringify(answer))
           else {
             const rows = answer.points.map((one) => [one.point, one.value, one.unit, one.quality, one.reason])

@@ -6,6 +6,7 @@ import { type ModbusTransport, TransportError } from '../../modbus/transport/tra
 import { RouteMQError } from '../../support/errors.js'
 import type { CliContext } from '../context.js'
 import { type DeviceAccess, refuseVirtual, withDevices } from '../device-access.js'
+import { EXIT } from '../exit-codes.js'
 import { registerTypeArgument, showAddress } from '../modbus-address.js'
 import { integerArgument } from '../parse-arguments.js'
 import type { Registry } from '../program.js'
@@ -73,7 +74,10 @@ export function registerDeviceScan({ program, action }: Registry): void {
             else show(context, scanned.found, registers !== undefined)
             tellLost(context, scanned)
             if (echo.state === 'present') context.err(ECHO)
-            return 0
+            if (scanned.interrupted === undefined) return EXIT.ok
+            const { asked, total } = scanned.interrupted
+            context.err(`Interrupted after ${asked} of ${total} addresses: what the others hold is not known.`)
+            return EXIT.failure
           } finally {
             await line.close()
           }

@@ -1,4 +1,4 @@
-import { readablePoints, withDevices } from '../device-access.js'
+import { withDevices } from '../device-access.js'
 import { follow } from '../follow.js'
 import { integerArgument } from '../parse-arguments.js'
 import type { Registry } from '../program.js'
@@ -23,11 +23,9 @@ export function registerDeviceWatch({ program, action }: Registry): void {
     .action((device: string, names: string[], { interval, count, cache }: WatchOptions) =>
       action((context, json) =>
         withDevices(context, async (devices) => {
-          const points = names.length > 0 ? names : await readablePoints(devices, device)
           const source = cache === true ? 'cache' : 'live'
           return follow(context, { device, interval, count, json }, async (time) => {
-            const request = { op: 'read_points', device_id: device, points, source } as const
-            const answer = await devices.request(request, context.signal)
+            const answer = await devices.readPoints({ device_id: device, points: names, source }, context.signal)
             const rows = answer.points.map((one) => [one.point, one.value, one.unit, one.quality, one.reason])
             const columns = ['point', 'value', 'unit', 'quality', 'reason']
             return { facts: { time, ...answer }, screen: `${device}  ${time}\n\n${table(columns, rows)}` }

@@ -1,9 +1,11 @@
 import type { WriteItem, WriteResult } from '../../modbus/field.js'
+import type { PointDefinition } from '../../modbus/point.js'
 import { RouteMQError } from '../../support/errors.js'
 import { userName } from '../actor.js'
-import { withDevices } from '../device-access.js'
+import { type DeviceAccess, withDevices } from '../device-access.js'
 import { addressArgument, registerTypeArgument, showAddress } from '../modbus-address.js'
 import { integerArgument, valueArgument } from '../parse-arguments.js'
+import { pointValue } from '../point-value.js'
 import type { Registry } from '../program.js'
 
 interface WriteFlags {
@@ -28,7 +30,7 @@ export function registerDeviceWrite({ program, action }: Registry): void {
     .action((device: string, what: string, values: string[], flags: WriteFlags) =>
       action((context, json) =>
         withDevices(context, async (devices) => {
-          const item = writeItem(what, values, flags)
+          const item = writeItem(what, values, flags, await definitionOf(devices, device, what, values))
           const actor = { kind: 'cli', name: userName() } as const
           const write = { op: 'write', device_id: device, items: [item], actor } as const
           const { results } = await devices.request(write, context.signal)
@@ -65,16 +67,34 @@ function shown(item: WriteItem): string {
   return `${where} = ${hex(item.or & ~item.and)} in the bits ${hex(~item.and & 0xffff)}`
 }
 
-function writeItem(what: string, texts: readonly string[], { type, mask, read, count }: WriteFlags): WriteItem {
-  const values = texts.map(valueArgument)
+/** The point that is named, where what its value means depends on it. */
+async function definitionOf(
+  devices: DeviceAccess,
+  id: string,
+  what: string,
+  [text = '']: readonly string[],
+): Promise<PointDefinition | undefined> {
+  if (addressArgument(what) !== undefined || typeof valueArgument(text) === 'string') return undefined
+  const device = (await devices.list()).find(({ device_id }) => device_id === id)
+  return device?.points.find(({ name }) => name === what)
+}
+
+function writeItem(
+  what: string,
+  texts: readonly string[],
+  { type, mask, read, count }: WriteFlags,
+  point: PointDefinition | undefined,
+): WriteItem {
   const address = addressArgument(what)
   if (address === undefined) {
-    if (values.length > 1) throw new RouteMQError('USAGE', `The point ${what} takes one value, not ${values.length}.`)
+    if (texts.length > 1) throw new RouteMQError('USAGE', `The point ${what} takes one value, not ${texts.length}.`)
     if (mask !== undefined || read !== undefined) {
       throw new RouteMQError('USAGE', `--mask and --read go with an address, not with the point ${what}.`)
     }
-    return { point: what, value: values[0]! }
+    const text = texts[0]!
+    return { point: what, value: point === undefined ? valueArgument(text) : pointValue(point, text) }
   }
+  const values = texts.map(valueArgument)
   const register_type = registerTypeArgument(type)
   if (register_type !== 'holding' && register_type !== 'coil') {
     throw new RouteMQError('USAGE', `--type ${type}: only holding registers and coils can be written`)

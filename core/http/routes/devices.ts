@@ -151,6 +151,10 @@ export function deviceRoutes(app: SidecarApp, { services }: RouteContext): void 
             .max(10_000)
             .optional()
             .describe('Names with commas between; all readable ones by default'),
+          point: z
+            .union([z.string(), z.array(z.string())])
+            .optional()
+            .describe('A name, as often as there are names: also those with a comma in them'),
           source: z.enum(['live', 'cache']).default('live'),
           allow_stale: allowStale,
         }),
@@ -162,8 +166,9 @@ export function deviceRoutes(app: SidecarApp, { services }: RouteContext): void 
     },
     async (request, reply) => {
       const { device_id } = request.params
-      const { source, allow_stale } = request.query
-      const points = request.query.points?.split(',') ?? (await readablePoints(device_id))
+      const { source, allow_stale, point = [] } = request.query
+      const named = [...(request.query.points?.split(',') ?? []), ...[point].flat()]
+      const points = named.length > 0 ? named : await readablePoints(device_id)
       if (points.length === 0) return { device_id, points: [] }
       const read = { op: 'read_points', device_id, points, source, allow_stale } satisfies FieldRequest
       const answer = await services.field.request(read, signalOf(reply))

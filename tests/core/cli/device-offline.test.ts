@@ -50,6 +50,39 @@ test('a value that was rounded is shown as it was written', async (t) => {
   assert.deepEqual(exact, { device_id: 'boiler', status: 'ok', point: 'limit', value: 30 })
 })
 
+test('a value is what its point takes: digits may be a text, a name, or more than a double holds', async (t) => {
+  const device = await startVirtualDevice({ units: { 1: {} } })
+  t.after(() => device.close())
+  const points = [
+    { name: 'serial', address: 0, type: 'string', length: 2 },
+    { name: 'bytes', address: 10, type: 'raw', length: 2 },
+    { name: 'gear', address: 20, enum: { '1': 7, true: 8, off: 0 } },
+    { name: 'total', address: 30, type: 'uint64' },
+    { name: 'fine', address: 40, type: 'int64', scale: 0.001 },
+  ]
+  const plant = { devices: [{ device_id: 'd', host: '127.0.0.1', port: device.port, framer: 'SOCKET', points }] }
+  const file = `export default ${JSON.stringify(plant)}`
+  const root = folder(t, { 'app/devices.ts': file, 'package.json': '{"type":"module"}' })
+  for (const [point, text, address, words] of [
+    ['serial', '0815', 0, [0x3038, 0x3135]],
+    ['serial', '1234', 0, [0x3132, 0x3334]],
+    ['serial', '"1"', 0, [0x3100, 0]],
+    ['bytes', '12345678', 10, [0x1234, 0x5678]],
+    ['bytes', '123456e1', 10, [0x1234, 0x56e1]],
+    ['gear', '1', 20, [7]],
+    ['gear', 'true', 20, [8]],
+    ['gear', '0', 20, [0]],
+    ['total', '18446744073709551615', 30, [0xffff, 0xffff, 0xffff, 0xffff]],
+    ['total', '9007199254740993', 30, [0x0020, 0, 0, 1]],
+    ['fine', '-4503599627370495.123', 40, [0xc180, 0, 0, 0x036d]],
+  ] as const) {
+    const { code, err } = await command(root, ['device:write', 'd', point, text])
+    assert.equal(code, 0, `${point} ${text}: ${err}`)
+    const held = words.map((_, at) => device.get(1, 'holding', address + at))
+    assert.deepEqual(held, words, `${point} ${text}`)
+  }
+})
+
 test('what the field side refuses ends with 5, a device that is not there with 6', async (t) => {
   const { root, device } = await plant(t)
   const high = await command(root, ['device:write', 'boiler', 'limit', '99'])

@@ -134,6 +134,36 @@ test('device:decode shows the same registers as every type in every order', asyn
   assert.equal((await command(root, ['device:decode', 'boiler', '0', '-t', 'coil'])).code, EXIT.usage)
 })
 
+test('device:decode takes fewer registers of a unit that gives no four at once', async (t) => {
+  const device = await startVirtualDevice({ units: { 1: { maxRead: 2, holding: [0x47f1, 0x2000] } } })
+  t.after(() => device.close())
+  const file = `export default { devices: [{ device_id: 'd', host: '127.0.0.1', port: ${device.port}, framer: 'SOCKET' }] }`
+  const root = folder(t, { 'app/devices.ts': file, 'package.json': '{"type":"module"}' })
+  const { out, err } = await command(root, ['device:decode', 'd', '0', '--json'])
+  const { words, readings } = JSON.parse(out || err) as { words: number[]; readings: Record<string, unknown>[] }
+  assert.deepEqual(words, [0x47f1, 0x2000])
+  assert.equal(readings.find(({ type }) => type === 'float32')?.ABCD, 123_456)
+})
+
+test('device:scan that is interrupted says how far it came', async (t) => {
+  const { root, device } = await plant(t)
+  const stop = new AbortController()
+  const err: string[] = []
+  device.faults.choose(() => {
+    stop.abort()
+    return { kind: 'deaf' }
+  })
+  const code = await main(['--root', root, 'device:scan', 'boiler', '-u', '1-32', '--timeout', '10000'], {
+    env: {},
+    terminal: false,
+    signal: stop.signal,
+    out: () => {},
+    err: (text) => void err.push(text),
+  })
+  assert.equal(code, EXIT.failure)
+  assert.deepEqual(err, ['Interrupted after 1 of 32 addresses: what the others hold is not known.'])
+})
+
 test('device:scan finds the units of a bus and the registers of a unit', async (t) => {
   const { root, device } = await plant(t)
   // Those that are not there cost the time-out, and those that are must not miss it.

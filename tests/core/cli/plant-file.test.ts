@@ -271,7 +271,15 @@ test('a line is told where it begins, whatever line ends stand in the quoted cel
     ]
     const { targets, mistakes } = readCsv(`\ufeff${lines.join(end)}${end}`, 'pdu')
     const told = targets.map(({ line, fields }) => [line, fields.address])
-    assert.deepEqual(told.slice(0, 3), [[2, 1], [6, 99_999], [7, 2]], JSON.stringify(end)) // biome-ignore format: a table
+    assert.deepEqual(
+      told.slice(0, 3),
+      [
+        [2, 1],
+        [6, 99_999],
+        [7, 2],
+      ],
+      JSON.stringify(end),
+    )
     assert.deepEqual(mistakes, [{ line: 9, message: 'address: "-1" is no address' }])
     const open = readCsv(`device_id,address,description${end}d,1,"a${end}b"${end}d,2,"c${end}d,3,e${end}`, 'pdu')
     assert.deepEqual([open.mistakes.length, open.mistakes[0]?.line], [1, 4], 'the quote that is not closed')
@@ -303,7 +311,11 @@ test('leading zeros of YAML addresses count, where they say which register is me
   )
   assert.deepEqual(file.mistakes, [])
   const places = file.devices[0]?.points?.map(({ fields }) => [fields.register_type, fields.address])
-  assert.deepEqual(places, [['coil', 10_000], ['coil', 0], ['holding', 10]]) // biome-ignore format: a table
+  assert.deepEqual(places, [
+    ['coil', 10_000],
+    ['coil', 0],
+    ['holding', 10],
+  ])
   assert.deepEqual(file.devices[0]?.fields.options, {
     forbidden: [{ register_type: 'coil', from: 40_000, to: 40_001 }],
   })

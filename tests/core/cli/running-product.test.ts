@@ -158,10 +158,27 @@ test('device:read and device:write go through the product', async (t) => {
     calls.map(({ line, body }) => [line, body]),
     [
       ['GET /api/devices/a%20b/registers?register_type=holding&address=10&count=2&source=live', undefined],
-      ['GET /api/devices/a%20b/points?points=level&source=cache', undefined],
+      ['GET /api/devices/a%20b/points?point=level&source=cache', undefined],
       ['POST /api/devices/a%20b/write', { items: [{ register_type: 'holding', address: 10, values: [42] }] }],
       ['POST /api/devices/a%20b/write', { items: [{ point: 'mode', value: 'heat' }] }],
       ['POST /api/devices/a%20b/write', { items: [{ function: 65, data: '0102' }] }],
+    ],
+  )
+})
+
+test('all points of a device are asked for without their names, which may be too many for a URL', async (t) => {
+  const answers = [[{ point: 'L1, L2', value: 4, unit: null, quality: 'good' }], []]
+  const { root, calls } = await product(t, () => [200, { device_id: 'd', points: answers.shift() }])
+  assert.match((await command(root, ['device:watch', 'd', '-C', '1'])).out, /"point":"L1, L2","value":4/)
+  const none = await command(root, ['device:read', 'd'])
+  assert.deepEqual([none.code, /Device d has no points to read/.test(none.err)], [EXIT.usage, true])
+  await command(root, ['device:read', 'd', 'L1, L2', 'a'])
+  assert.deepEqual(
+    calls.map(({ line }) => line),
+    [
+      'GET /api/devices/d/points?source=live',
+      'GET /api/devices/d/points?source=live',
+      'GET /api/devices/d/points?point=L1%2C+L2&point=a&source=live',
     ],
   )
 })

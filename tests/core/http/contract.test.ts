@@ -121,6 +121,23 @@ test('writes are answered after the device confirmed, and the next read sees the
   )
 })
 
+test('points are asked for by name, also by one with a comma in it', async (context) => {
+  const { services, device } = await livePlant(context)
+  const sidecar = await start(context, { services })
+  await sidecar.send('POST', '/api/admin/points', { device_id: 'meter-1', name: 'L1, L2', address: 11 })
+  device.set(1, 'holding', 11, 5)
+  const values = async (query: string) => {
+    const { body } = await sidecar.get(`/api/devices/meter-1/points?${query}`)
+    return body.points?.map(({ point, value }: { point: string; value: number }) => [point, value]) ?? body.code
+  }
+  assert.deepEqual(await values('point=L1%2C%20L2'), [['L1, L2', 5]])
+  assert.deepEqual(await values('point=level&point=L1%2C%20L2'), [
+    ['level', device.get(1, 'holding', 10)],
+    ['L1, L2', 5],
+  ])
+  assert.equal(await values('points=L1,%20L2'), 'POINT_UNKNOWN')
+})
+
 test('a write that the device accepted and has not finished is 202', async (context) => {
   const { services, device } = await livePlant(context)
   const sidecar = await start(context, { services })
