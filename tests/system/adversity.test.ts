@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { startMosquitto } from '../core/mqtt/kit.js'
+import { until } from '../core/support/until.js'
 import { Commander } from '../e2e/support/commander.js'
 import { Door } from '../e2e/support/late-server.js'
 import { Product, runCommand } from '../e2e/support/product.js'
@@ -50,14 +51,14 @@ test('the database away at the start: the file is used, and the database when it
   assert.equal(away.status, 503)
   assert.equal((away.body.services as { database: string }).database, 'disconnected')
   await door.open()
-  await eventually(async () => (await product.json('/health')).status === 200, 'health is 200 with the database')
-  await eventually(async () => {
+  await until(async () => (await product.json('/health')).status === 200, 'health is 200 with the database')
+  await until(async () => {
     const devices = await product.json('/api/readings?device_id=office-eng&point=temperature&limit=5')
     return devices.status === 200 && JSON.stringify(devices.body).includes('temperature')
   }, 'readings taken while the database was away or since are in the history')
   await writesAndReads(commander)
   await door.close()
-  await eventually(async () => (await product.json('/health')).status === 503, 'health is 503 without the database')
+  await until(async () => (await product.json('/health')).status === 503, 'health is 503 without the database')
   await writesAndReads(commander)
 })
 
@@ -80,7 +81,7 @@ test('the broker away at the start: the product waits for it, says so, and serve
   }
   const product = Product.spawn(root, { env })
   t.after(() => product.stop())
-  await eventually(
+  await until(
     async () => (await product.fetch('/health').catch(() => undefined))?.status === 503,
     'degraded, and says so',
   )
@@ -92,9 +93,9 @@ test('the broker away at the start: the product waits for it, says so, and serve
   t.after(() => commander.close())
   await writesAndReads(commander)
   await door.close()
-  await eventually(async () => (await product.fetch('/ready')).status === 503, 'not ready while the broker is away')
+  await until(async () => (await product.fetch('/ready')).status === 503, 'not ready while the broker is away')
   await door.open()
-  await eventually(async () => (await product.fetch('/ready')).status === 200, 'ready again')
+  await until(async () => (await product.fetch('/ready')).status === 200, 'ready again')
   await writesAndReads(commander)
   assert.equal(await product.stop(), 0)
 })
@@ -133,7 +134,7 @@ test('commands without a time survive a killed worker and a short stop: young en
   await pause(500)
   const second = await Product.start(root, { env })
   t.after(() => second.stop())
-  await eventually(async () => {
+  await until(async () => {
     const read = await second.json('/api/devices/office-eng/registers?address=200')
     return JSON.stringify(read.body.values) === '[9]'
   }, 'the command that waited while the product was stopped is driven')
@@ -233,14 +234,6 @@ async function writesAndReads(commander: Commander): Promise<void> {
   assert.equal(written.status, 'ok', JSON.stringify(written))
   const read = await commander.send('devices/office-eng/read', { address: 10, request_id: `r-${Math.random()}` })
   assert.deepEqual(read.values, [value], JSON.stringify(read))
-}
-
-async function eventually(look: () => Promise<boolean>, what: string): Promise<void> {
-  for (let tries = 0; tries < 600; tries += 1) {
-    if (await look()) return
-    await pause(100)
-  }
-  assert.fail(`not within 60 s: ${what}`)
 }
 
 async function skipped(t: TestContext, set: ServiceSet): Promise<boolean> {

@@ -5,6 +5,7 @@ import { mkdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
+import { until } from '../core/support/until.js'
 import { Product, runCommand } from '../e2e/support/product.js'
 import { makeProject } from '../e2e/support/project.js'
 
@@ -157,13 +158,6 @@ async function health(product: Product, status: number): Promise<Health> {
     return answer.status === status
   }, `/health answers ${status}`)
   return body as Health
-}
-
-async function until(look: () => Promise<boolean>, what: string): Promise<void> {
-  for (const startedAt = performance.now(); performance.now() - startedAt < 60_000; await pause(100)) {
-    if (await look()) return
-  }
-  assert.fail(`not within 60 s: ${what}`)
 }
 
 /** A file system of its own, so that it may be filled; false, and skipped, where this user may not mount one. */

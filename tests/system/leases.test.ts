@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { startMosquitto } from '../core/mqtt/kit.js'
+import { until } from '../core/support/until.js'
 import { Door } from '../e2e/support/late-server.js'
 import { Product } from '../e2e/support/product.js'
 import { makeProject } from '../e2e/support/project.js'
@@ -50,14 +51,14 @@ test('two installations on one PostgreSQL: every bus has one owner, through an o
   const isPolled = async (what: string) => {
     for (const witness of witnesses) {
       const before = witness.device.requests
-      await eventually(async () => witness.device.requests > before + 1, what)
+      await until(async () => witness.device.requests > before + 1, what)
     }
   }
 
   const first = await start('plant-a')
   await isPolled('the first installation polls')
   const second = await start('plant-b')
-  await eventually(async () => (await standbyOf(second)).length === 2, 'the second says that it stands by')
+  await until(async () => (await standbyOf(second)).length === 2, 'the second says that it stands by')
   for (const line of await standbyOf(second)) assert.match(line, /^127\.0\.0\.1:\d+: installation plant-a owns it$/)
   const refused = await second.json('/api/devices/d0/registers?address=0')
   assert.equal(refused.status, 503, JSON.stringify(refused.body))
@@ -80,7 +81,7 @@ test('two installations on one PostgreSQL: every bus has one owner, through an o
   assert.equal((await first.json('/api/devices/d0/registers?address=0')).status, 200)
   assert.equal((await second.json('/api/devices/d0/registers?address=0')).body.code, 'BUS_STANDBY')
   await door.open()
-  await eventually(async () => (await second.json('/health')).status === 200, 'the database is back')
+  await until(async () => (await second.json('/health')).status === 200, 'the database is back')
   await isPolled('and after it')
   assert.deepEqual(
     witnesses.map(({ connections }) => connections),
@@ -92,7 +93,7 @@ test('two installations on one PostgreSQL: every bus has one owner, through an o
   const dead = once(first.child, 'close')
   first.child.kill('SIGKILL')
   await dead
-  await eventually(async () => witnesses.every(({ inside }) => inside === 1), 'both buses moved')
+  await until(async () => witnesses.every(({ inside }) => inside === 1), 'both buses moved')
   const movedAfterMs = performance.now() - killedAt
   console.log(`buses moved ${(movedAfterMs / 1000).toFixed(1)} s after their owner was killed`)
   assert.ok(movedAfterMs < MOVE_WITHIN_MS, `${movedAfterMs} ms`)
@@ -101,7 +102,7 @@ test('two installations on one PostgreSQL: every bus has one owner, through an o
   assert.deepEqual(read.body.values, [7], JSON.stringify(read.body))
 
   const again = await start('plant-a')
-  await eventually(async () => (await standbyOf(again)).length === 2, 'the first, back, stands by')
+  await until(async () => (await standbyOf(again)).length === 2, 'the first, back, stands by')
   assert.equal(await second.stop(), 0, second.text)
   await isPolled('a clean stop hands the buses over')
   assert.equal((await again.json('/api/devices/d0/registers?address=0')).status, 200)
@@ -128,13 +129,4 @@ function plantOf(witnesses: readonly Witness[]): string {
 async function standbyOf(product: Product): Promise<string[]> {
   const { body } = await product.json('/health')
   return ((body.details as { standby?: string[] }).standby ?? []).slice()
-}
-
-async function eventually(look: () => Promise<boolean>, what: string, withinMs = 60_000): Promise<void> {
-  const until = performance.now() + withinMs
-  while (performance.now() < until) {
-    if (await look()) return
-    await pause(50)
-  }
-  assert.fail(`not within ${withinMs} ms: ${what}`)
 }

@@ -4,19 +4,13 @@ import { chmodSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { setTimeout as pause } from 'node:timers/promises'
 import mysql from 'mysql2/promise'
 import { ownServer, whyNoServers } from '../core/database/own-servers.js'
 import { needsMosquitto, startMosquitto } from '../core/mqtt/kit.js'
+import { until } from '../core/support/until.js'
 import { Product } from '../e2e/support/product.js'
 import { makeProject } from '../e2e/support/project.js'
 import { freePort } from '../e2e/support/services.js'
-
-async function until(holds: () => boolean | Promise<boolean>, what: () => string): Promise<void> {
-  for (const startedAt = performance.now(); !(await holds()); await pause(50)) {
-    if (performance.now() - startedAt > 60_000) throw new Error(what())
-  }
-}
 
 test('a broker password that changes in its file is used by workers and gateway without a restart', async (t) => {
   if (!needsMosquitto(t)) return

@@ -2,22 +2,13 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { type TestContext, test } from 'node:test'
-import { setTimeout as pause } from 'node:timers/promises'
 import mqtt from 'mqtt'
 import { startVirtualDevice } from '../../core/modbus/server/virtual-device.js'
 import { needsMosquitto, startMosquitto } from '../core/mqtt/kit.js'
+import { until } from '../core/support/until.js'
 import { Product, runCommand } from '../e2e/support/product.js'
 import { makeProject } from '../e2e/support/project.js'
 import { freePort } from '../e2e/support/services.js'
-
-async function eventually(look: () => boolean, what: () => string): Promise<void> {
-  const until = performance.now() + 90_000
-  while (performance.now() < until) {
-    if (look()) return
-    await pause(50)
-  }
-  assert.fail(`it did not happen: ${what()}`)
-}
 
 /** Everything that is retained under a prefix, as a subscriber of its own sees it. */
 async function watch(t: TestContext, url: string, prefix: string) {
@@ -61,7 +52,7 @@ test('what was removed or renamed while the product was stopped or killed is cle
   const { client, retained, names } = await watch(t, broker.url, 'plant')
   const topicsOf = (id: string, point: string) => [`${id}/availability`, `${id}/holding/0`, `${id}/points/${point}`]
   const published = (...topics: string[]) =>
-    eventually(
+    until(
       () => topics.flat().sort().join() === names().join(),
       () => `${topics.flat().sort()} but ${names()}`,
     )

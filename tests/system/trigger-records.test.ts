@@ -3,10 +3,10 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { setTimeout as pause } from 'node:timers/promises'
 import pg from 'pg'
 import { startVirtualDevice, type VirtualDevice } from '../../core/modbus/server/virtual-device.js'
 import { startMosquitto } from '../core/mqtt/kit.js'
+import { until } from '../core/support/until.js'
 import { Product } from '../e2e/support/product.js'
 import { makeProject } from '../e2e/support/project.js'
 import { freePort, missingServers, POSTGRES, SERVICES_REQUIRED } from '../e2e/support/services.js'
@@ -38,23 +38,14 @@ async function recordsOf(product: Product): Promise<number[]> {
   return (body.items as { value: number[] }[]).map(({ value }) => value[0]!).reverse()
 }
 
-async function eventually(look: () => Promise<boolean> | boolean, what: string): Promise<void> {
-  const until = performance.now() + 90_000
-  while (performance.now() < until) {
-    if (await look()) return
-    await pause(50)
-  }
-  assert.fail(`it did not happen: ${what}`)
-}
-
 /** Resolves when the device was read so often that an operation without a record would have had one. */
 async function isRead(device: VirtualDevice): Promise<void> {
   const { requests } = device
-  await eventually(() => device.requests > requests + 10, 'the device is read')
+  await until(() => device.requests > requests + 10, 'the device is read')
 }
 
 async function records(product: Product, wanted: readonly number[]): Promise<void> {
-  await eventually(async () => (await recordsOf(product)).length >= wanted.length, `records ${wanted}`)
+  await until(async () => (await recordsOf(product)).length >= wanted.length, `records ${wanted}`)
   assert.deepEqual(await recordsOf(product), wanted)
 }
 
@@ -91,7 +82,7 @@ test('over stops and a kill every operation has one record', async (t) => {
   const third = await start()
   await records(third, [100, 101])
   const kept = () => readFileSync(join(project.root, 'data/trigger-records.json'), 'utf8')
-  await eventually(() => kept().includes('"value":101'), 'the last record rests')
+  await until(() => kept().includes('"value":101'), 'the last record rests')
   await kill(third)
 
   const fourth = await start()
@@ -130,7 +121,7 @@ test('another installation that takes the bus over goes on where the killed one 
   const first = await start('plant-a')
   await records(first, [100])
   const second = await start('plant-b')
-  await eventually(async () => {
+  await until(async () => {
     const { rows } = await database.query(`select value from routemq_meta where name = 'trigger/1'`)
     return rows[0]?.value.startsWith('plant-a\n{') === true
   }, 'the record is known to others')

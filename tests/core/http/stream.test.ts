@@ -7,6 +7,7 @@ import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { createKey } from '../../../core/http/keys.js'
 import type { LiveEvent } from '../../../core/http/services.js'
 import { type Clock, systemClock } from '../../../core/support/clock.js'
+import { until } from '../support/until.js'
 import { bearer } from './client.js'
 import { keyStore, plant } from './fake-services.js'
 import { start } from './started.js'
@@ -22,14 +23,6 @@ function feed() {
     emit(event: LiveEvent) {
       for (const listener of listeners) listener(event)
     },
-  }
-}
-
-async function until(done: () => boolean): Promise<void> {
-  const giveUp = Date.now() + 30_000
-  while (!done()) {
-    assert.ok(Date.now() < giveUp, 'waited too long')
-    await new Promise((resolve) => setTimeout(resolve, 5))
   }
 }
 

@@ -11,6 +11,7 @@ import type { SpoolQueue } from '../../../core/spool/late-spool.js'
 import { Spool } from '../../../core/spool/spool.js'
 import { RouteMQError } from '../../../core/support/errors.js'
 import { openStore, ownDatabase } from '../database/databases.js'
+import { until } from '../support/until.js'
 
 let dir: string
 let spool: Spool
@@ -126,7 +127,7 @@ test('an entry that waits for rights or locks stays, and is written when they ar
   await waiting.replay()
   assert.equal(waiting.waiting, 2)
   refusing = false
-  while (waiting.waiting > 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  await until(() => waiting.waiting === 0)
   assert.deepEqual(await subjects(), ['a', 'b'])
   await waiting.stop()
 })
@@ -142,7 +143,7 @@ test('what waits is tried again by itself', async () => {
     },
   })
   await stubborn.put(entry('a'))
-  while (stubborn.waiting > 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  await until(() => stubborn.waiting === 0)
   assert.deepEqual(await subjects(), ['a'])
   await stubborn.stop()
 })
@@ -261,10 +262,6 @@ test('while neither database nor disk takes entries, what must be journalled is 
 })
 
 const noRoom = () => new RouteMQError('SPOOL_FAILED', 'ENOSPC: no space left on device')
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5))
-}
 
 test('an entry that the database neither takes nor refuses is durable in the spool, and there once', async () => {
   let release = () => {}

@@ -10,14 +10,7 @@ import { silentLogger } from '../../../core/observability/logger.js'
 import { systemClock } from '../../../core/support/clock.js'
 import { FakeClock } from '../../../core/testing/fake-clock.js'
 import { type OwnDatabase, onAllDatabasesAtOnce, openStore, ownDatabase } from '../database/databases.js'
-
-async function until(done: () => boolean | Promise<boolean>): Promise<void> {
-  const end = performance.now() + 30_000
-  while (!(await done())) {
-    if (performance.now() > end) throw new Error('it did not happen in time')
-    await new Promise((resolve) => setTimeout(resolve, 5))
-  }
-}
+import { until } from '../support/until.js'
 
 const record = (value: number) => ({ field: 'f', value })
 

@@ -2,7 +2,11 @@ import { after } from 'node:test'
 import { normalizeDevice } from '../../../core/modbus/device-schema.js'
 import type { FieldEvent } from '../../../core/modbus/field-event.js'
 import { FieldService, type FieldServiceOptions } from '../../../core/modbus/field-service.js'
-import { startVirtualDevice, type VirtualDeviceOptions } from '../../../core/modbus/server/virtual-device.js'
+import {
+  startVirtualDevice,
+  type VirtualDevice,
+  type VirtualDeviceOptions,
+} from '../../../core/modbus/server/virtual-device.js'
 import type { WriteAuditRecord } from '../../../core/modbus/write-audit.js'
 import { FIELD_SETTINGS } from './field-settings.js'
 
@@ -15,8 +19,16 @@ export function atEnd(close: () => Promise<void>): void {
   open.add(close)
 }
 after(async () => {
-  for (const close of open) await close()
+  const closed = await Promise.allSettled([...open].map((close) => close()))
+  for (const one of closed) if (one.status === 'rejected') throw one.reason
 })
+
+/** A virtual device that is closed at the end of the file, if not before. */
+export async function startDevice(options: VirtualDeviceOptions): Promise<VirtualDevice> {
+  const device = await startVirtualDevice(options)
+  atEnd(() => device.close())
+  return device
+}
 
 /** A virtual device on a real socket and a field service that knows its units as `unit1`, `unit2`, … */
 export async function openField(
@@ -24,8 +36,7 @@ export async function openField(
   extras: Readonly<Record<string, DeviceExtra>> = { unit1: {} },
   options: Partial<FieldServiceOptions> = {},
 ) {
-  const plant = await startVirtualDevice(device)
-  open.add(() => plant.close())
+  const plant = await startDevice(device)
   const audit: WriteAuditRecord[] = []
   const events: FieldEvent[] = []
   const field = new FieldService({
@@ -34,7 +45,7 @@ export async function openField(
     onEvent: (event) => void events.push(event),
     ...options,
   })
-  open.add(() => field.stop(100))
+  atEnd(() => field.stop(100))
   const record = (device_id: string, extra: DeviceExtra = {}) =>
     normalizeDevice({
       device_id,

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { startVirtualDevice } from '../../../core/modbus/server/virtual-device.js'
 import { systemClock } from '../../../core/support/clock.js'
-import { atEnd, type DeviceExtra, openField } from './field-harness.js'
+import { type DeviceExtra, openField, startDevice } from './field-harness.js'
+import { until } from './until.js'
 
 const HOUR = 3_600_000
 type Range = readonly [address: number, count: number]
@@ -83,7 +83,7 @@ test('a lesson is looked at again each hour by a request of its own, while what 
   p.later(HOUR)
   const before = p.plant.requests
   assert.deepEqual(await p.slot(), [true, false])
-  while (p.plant.requests < before + 3) await new Promise((resolve) => setTimeout(resolve, 5))
+  await until(() => p.plant.requests >= before + 3)
   assert.deepEqual(await p.slot(), [true, false])
   assert.equal(p.plant.requests, before + 5, 'two reads a slot, and one look in an hour')
   assert.deepEqual(p.reads(), [
@@ -92,8 +92,7 @@ test('a lesson is looked at again each hour by a request of its own, while what 
   ])
   // The same unit with another firmware.
   await p.plant.close()
-  const renewed = await startVirtualDevice({ port: p.plant.port, units: { 1: {} } })
-  atEnd(() => renewed.close())
+  const renewed = await startDevice({ port: p.plant.port, units: { 1: {} } })
   await p.slotsUntil(() => renewed.requests > 0)
   assert.equal(p.reads().length, 2)
   p.later(HOUR)

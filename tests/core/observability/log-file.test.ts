@@ -4,10 +4,10 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { setTimeout as pause } from 'node:timers/promises'
 import { gunzipSync } from 'node:zlib'
 import { LogFile } from '../../../core/observability/log-file.js'
 import { type Clock, systemClock } from '../../../core/support/clock.js'
+import { until } from '../support/until.js'
 
 function folder(t: TestContext): string {
   const dir = mkdtempSync(join(tmpdir(), 'routemq-log-'))
@@ -44,12 +44,6 @@ function open(path: string, sizes: { maxBytes: number; keep: number }, clock: Cl
     clock,
   })
   return { file, diverted, troubles }
-}
-
-async function until(holds: () => boolean | undefined, what: string): Promise<void> {
-  for (const startedAt = performance.now(); !holds(); await pause(5)) {
-    if (performance.now() - startedAt > 30_000) throw new Error(`never: ${what}`)
-  }
 }
 
 test('a file is set aside at its size and compressed, so many are kept, and every line is in one of them', async (t) => {

@@ -12,12 +12,7 @@ import { openLogSinks } from '../../../core/observability/log-sinks.js'
 import { syslogMessage } from '../../../core/observability/syslog-message.js'
 import { openSender } from '../../../core/observability/syslog-sender.js'
 import { freePort } from '../support/free-port.js'
-
-async function until(holds: () => boolean, what: string): Promise<void> {
-  for (const startedAt = performance.now(); !holds(); await pause(5)) {
-    if (performance.now() - startedAt > 30_000) throw new Error(`never: ${what}`)
-  }
-}
+import { until } from '../support/until.js'
 
 /** A syslog server over TCP that reads octet counts as RFC 6587 has them. */
 async function tcpReceiver(port: number) {

@@ -8,6 +8,7 @@ import { Poller, type PollerOptions } from '../../../core/poller/poller.js'
 import type { Sample } from '../../../core/poller/sample.js'
 import { atEnd, type DeviceExtra, openField } from '../modbus/field-harness.js'
 
+export { startDevice } from '../modbus/field-harness.js'
 export { until } from '../modbus/until.js'
 
 export interface Published {

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
-import { startVirtualDevice } from '../../../core/modbus/server/virtual-device.js'
 import { type Logger, silentLogger } from '../../../core/observability/logger.js'
-import { openPoller, until } from './poller-harness.js'
+import { openPoller, startDevice, until } from './poller-harness.js'
 
 const units = { 1: { holding: [10, 20, 30, 40], coils: [true, false] } }
 
@@ -84,7 +83,7 @@ test('a value carries the time at which its answer was complete', async () => {
 })
 
 test('phases are spread over the interval, on a raster that all buses share', async () => {
-  const other = await startVirtualDevice({ units })
+  const other = await startDevice({ units })
   const ids = Array.from({ length: 8 }, (_, n) => `unit${n + 1}`)
   const onOther = { host: other.host, port: other.port }
   const p = await openPoller(
@@ -149,7 +148,7 @@ test('a device that falls silent: its points turn bad once, it is asked rarely, 
   const good = () =>
     p.samples.filter(({ device_id, block }) => device_id === 'unit2' && block.quality === 'good').length
   const before = good()
-  await until(() => good() >= before + 20, 30_000)
+  await until(() => good() >= before + 20)
   // Two that took it off line, one that starts the count, one ahead of it; then 5 % of the time, at 60 ms each.
   const most = 4 + (performance.now() - from) / (60 / 0.05)
   assert.ok(asked <= most, `asked ${asked} times, ${most.toFixed(1)} at most`)
@@ -165,7 +164,7 @@ test('a device that falls silent: its points turn bad once, it is asked rarely, 
     ['offline'],
   )
   p.plant.faults.clear()
-  await until(() => said() === 'online', 30_000)
+  await until(() => said() === 'online')
   const last = p.recorder.values('modbus/data/unit1/points/p').at(-1) as { quality: string }
   assert.equal(last.quality, 'good')
   await p.close()
@@ -220,7 +219,7 @@ test('a bus that is away: one event, bad values once, polling again when it is b
   await p.plant.close()
   await until(() => p.recorder.on('modbus/data/unit1/availability').some(({ payload }) => payload === 'offline'))
   await pause(400)
-  const again = await startVirtualDevice({ port: p.plant.port, units })
+  const again = await startDevice({ port: p.plant.port, units })
   await until(() => p.recorder.on('modbus/data/unit1/availability').at(-1)!.payload === 'online')
   assert.deepEqual(
     p.events.flatMap((event) => (event.type === 'bus' ? [event.state] : [])),
@@ -456,15 +455,15 @@ test('changes are logged, not repetitions: forty devices on a bus that goes and 
     { logger },
   )
   p.poller.start()
-  await until(() => p.poller.metrics().total_targets_success >= 80, 20_000)
+  await until(() => p.poller.metrics().total_targets_success >= 80)
   await p.plant.close()
-  await until(() => p.events.some((event) => event.type === 'bus'), 20_000)
+  await until(() => p.events.some((event) => event.type === 'bus'))
   await pause(600)
-  const again = await startVirtualDevice({
+  const again = await startDevice({
     port: p.plant.port,
     units: Object.fromEntries(ids.map((_, i) => [i + 1, {}])),
   })
-  await until(() => p.field.devices().every(({ state }) => state === 'online'), 20_000)
+  await until(() => p.field.devices().every(({ state }) => state === 'online'))
   assert.deepEqual(lines, ['bus is away', 'bus is back'])
   await p.poller.stop()
   await p.field.stop(200)

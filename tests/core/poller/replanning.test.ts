@@ -2,18 +2,16 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { normalizeDevice } from '../../../core/modbus/device-schema.js'
 import { FieldService } from '../../../core/modbus/field-service.js'
-import { startVirtualDevice } from '../../../core/modbus/server/virtual-device.js'
 import { normalizeTarget } from '../../../core/modbus/target-schema.js'
 import { createTransport } from '../../../core/modbus/transport/open.js'
 import { silentLogger } from '../../../core/observability/logger.js'
 import { Poller } from '../../../core/poller/poller.js'
-import { atEnd } from '../modbus/field-harness.js'
+import { atEnd, startDevice } from '../modbus/field-harness.js'
 import { FIELD_SETTINGS } from '../modbus/field-settings.js'
 import { Recorder, until } from './poller-harness.js'
 
 test('a unit that takes long to begin is read in fewer requests once that was measured, and the load says so', async () => {
-  const unit = await startVirtualDevice({ kind: 'rtu_tcp', units: { 1: {} } })
-  atEnd(() => unit.close())
+  const unit = await startDevice({ kind: 'rtu_tcp', units: { 1: {} } })
   unit.faults.set('*', { kind: 'delay', ms: 120 })
   // A line of 9600 baud by its settings: twenty registers of gap cost more than a request of 5 ms, and less than one of 120.
   const field = new FieldService({
