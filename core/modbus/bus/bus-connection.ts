@@ -1,5 +1,5 @@
 import { Backoff } from '../../support/backoff.js'
-import type { Clock } from '../../support/clock.js'
+import { type Clock, sleep } from '../../support/clock.js'
 import type { ModbusTransport } from '../transport/transport.js'
 
 /** Exactly one of these; each state owns only its own data. */
@@ -53,7 +53,6 @@ export class BusConnection {
   /** Connects in a row that failed, or whose connection broke unproven. */
   #failedConnects = 0
   #connecting: Promise<void> = Promise.resolve()
-  #cancelConnect: (() => void) | undefined
   #cancelIdle: (() => void) | undefined
   /** The last connection on its way out: a serial port cannot be opened before it is closed. */
   #closing: Promise<unknown>
@@ -76,12 +75,7 @@ export class BusConnection {
   open(timeoutMs: number): void {
     if (this.#state.name === 'connecting' || this.#state.name === 'stopped') return
     this.#setState({ name: 'connecting' })
-    const connect = () => {
-      this.#connecting = this.#connect(timeoutMs)
-    }
-    const wait = this.#options.claimConnect()
-    if (wait <= 0) connect()
-    else this.#cancelConnect = this.#options.clock.after(wait, connect)
+    this.#connecting = this.#connect(timeoutMs)
   }
 
   /** A request was answered, or waited for in vain: the connection itself is good. */
@@ -101,8 +95,8 @@ export class BusConnection {
 
   /** Closes the connection after so long without {@link keepOpen}. */
   closeWhenIdle(afterMs: number): void {
-    if (afterMs === 0 || this.#state.name !== 'open') return
     this.keepOpen()
+    if (afterMs === 0 || this.#state.name !== 'open') return
     const close = () => {
       if (!this.#options.isWanted() && this.#transport !== undefined) this.abandon(this.#transport)
     }
@@ -118,7 +112,6 @@ export class BusConnection {
   retire(why: string): void {
     this.#setState({ name: 'stopped' })
     this.keepOpen()
-    this.#cancelConnect?.()
     this.#gone.abort(new Error(why))
   }
 
@@ -130,10 +123,10 @@ export class BusConnection {
   }
 
   async #connect(timeoutMs: number): Promise<void> {
-    if (this.#state.name !== 'connecting') return
     let transport: ModbusTransport | undefined
-    await this.#closing
     try {
+      await this.#turn()
+      if (!this.#isConnecting()) return
       transport = this.#options.createTransport()
       const opening = transport
       opening.onLost((cause) => this.#lost(opening, cause))
@@ -150,6 +143,15 @@ export class BusConnection {
     this.#transport = transport
     this.#setState({ name: 'open', isProven: false })
     this.#options.onOpen()
+  }
+
+  /** Resolves when the connection before is closed and its host may be called. */
+  async #turn(): Promise<void> {
+    await this.#closing
+    if (!this.#isConnecting()) return
+    // Claimed only now: a close that takes its time would move the connect into another second.
+    const wait = this.#options.claimConnect()
+    if (wait > 0) await sleep(wait, this.#gone.signal, this.#options.clock)
   }
 
   #isConnecting(): boolean {

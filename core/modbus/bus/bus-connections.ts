@@ -1,5 +1,8 @@
 import { BusConnection, type BusConnectionOptions, type BusState } from './bus-connection.js'
 
+/** Time-outs in a row, with no answer from anybody between, after which a connection is opened afresh. */
+export const REOPEN_AFTER = 3
+
 /** One connection of a bus and what is going on over it. */
 export interface Lane {
   readonly connection: BusConnection
@@ -54,6 +57,9 @@ export class BusConnections {
   free(perConnection: number): Lane | undefined {
     let least: Lane | undefined
     for (const lane of this.#lanes) {
+      // Nobody answers any more, nor did what went out while others were waited for. With ever more to wait for the
+      // connection would never be empty, which is when it is opened afresh.
+      if (lane.inFlight > 0 && lane.silent >= REOPEN_AFTER + perConnection - 1) continue
       const { transport } = lane.connection
       if (transport === undefined || lane.inFlight >= Math.min(perConnection, transport.maxInFlight)) continue
       if (least === undefined || lane.inFlight < least.inFlight) least = lane

@@ -1,4 +1,4 @@
-import type { TransportFailure } from '../transport/transport.js'
+import { TransportError, type TransportFailure } from '../transport/transport.js'
 
 /** Why a bus could not bring an answer: what the wire said, or that the request never got there. */
 export type BusFailure =
@@ -45,4 +45,13 @@ export class BusError extends Error {
         return false
     }
   }
+}
+
+/** What ended a request on the wire, where an answer was waited for `timeoutMs`. */
+export function toBusError(error: unknown, timeoutMs: number): BusError {
+  // What kept it back until its turn on the line had come.
+  if (error instanceof TransportError && error.cause instanceof BusError) return error.cause
+  if (error instanceof TransportError) return new BusError(error.message, error.failure, { cause: error, timeoutMs })
+  const message = error instanceof Error ? error.message : String(error)
+  return new BusError(message, { kind: 'protocol' }, { cause: error })
 }

@@ -9,8 +9,8 @@ import {
   TransportError,
 } from '../transport/transport.js'
 import type { BusState } from './bus-connection.js'
-import { BusConnections, type Lane } from './bus-connections.js'
-import { BusError, type BusFailure } from './bus-error.js'
+import { BusConnections, type Lane, REOPEN_AFTER } from './bus-connections.js'
+import { BusError, type BusFailure, toBusError } from './bus-error.js'
 import { BusJob } from './bus-job.js'
 import type { BusAnswer, BusRequest, BusSettings } from './bus-request.js'
 import { LateAnswers } from './late-answers.js'
@@ -37,8 +37,6 @@ export interface BusOptions {
   readonly onEcho?: (state: EchoState) => void
 }
 
-/** Time-outs in a row, with no answer from anybody between, after which the connection is opened afresh. */
-const REOPEN_AFTER = 3
 /** How long units take to carry out a broadcast before the next request (Serial Line V1.02, 2.4.1). */
 const BROADCAST_TURNAROUND_MS = 100
 
@@ -349,17 +347,16 @@ export class Bus {
 
   #failed(lane: Lane, transport: ModbusTransport, job: BusJob, error: unknown): void {
     const kind = error instanceof TransportError ? error.failure.kind : 'protocol'
+    const { timeoutMs, enoughMs = timeoutMs, answersWithinMs = 0 } = job.wait
+    if (kind === 'lost') this.#expectLate(job, enoughMs)
     if (kind === 'not_sent' || kind === 'lost') return
     lane.connection.proved()
     if (kind === 'exception') {
       lane.silent = 0
       return
     }
-    // Time-out or nonsense: the true answer may still be on its way.
     lane.isStale = true
-    const { answersWithinMs = 0 } = job.wait
-    const answersUntil = Math.max(this.#clock.monotonic(), job.sentAt + answersWithinMs)
-    this.#late.expect(job.unit, job.request.call, answersUntil + this.#settings.lateGraceMs)
+    this.#expectLate(job, answersWithinMs)
     if (kind !== 'timeout') return
     lane.silent += 1
     if (lane.silent >= REOPEN_AFTER && lane.inFlight === 1) {
@@ -369,15 +366,16 @@ export class Bus {
     }
   }
 
+  /**
+   * The true answer may still be on its way, up to `withinMs` after the request: after silence and nonsense, and after a
+   * connection broke, as converters hand it to whoever is connected then.
+   */
+  #expectLate(job: BusJob, withinMs: number): void {
+    const until = Math.max(this.#clock.monotonic(), job.sentAt + withinMs)
+    this.#late.expect(job.unit, job.request.call, until + this.#settings.lateGraceMs)
+  }
+
   #failAll(failure: BusFailure, message: string): void {
     for (const job of this.#queue.drain()) job.reject(new BusError(message, failure))
   }
-}
-
-function toBusError(error: unknown, timeoutMs: number): BusError {
-  // What kept it back until its turn on the line had come.
-  if (error instanceof TransportError && error.cause instanceof BusError) return error.cause
-  if (error instanceof TransportError) return new BusError(error.message, error.failure, { cause: error, timeoutMs })
-  const message = error instanceof Error ? error.message : String(error)
-  return new BusError(message, { kind: 'protocol' }, { cause: error })
 }

@@ -1,5 +1,8 @@
 import type { Clock } from '../../support/clock.js'
 
+/** Longer than the second that is meant: timers and networks bring what was a second apart closer together. */
+const PERIOD_MS = 1_100
+
 /** Spreads connects: at most ten a second to one host, so that a gateway that restarts is not run over. */
 export class ConnectGate {
   readonly #clock: Clock
@@ -14,9 +17,9 @@ export class ConnectGate {
   /** Claims the next connect to `host`. Milliseconds to wait before making it. */
   claim(host: string): number {
     const now = this.#clock.monotonic()
-    const recent = (this.#granted.get(host) ?? []).filter((at) => at > now - 1_000)
+    const recent = (this.#granted.get(host) ?? []).filter((at) => at > now - PERIOD_MS)
     const blocking = recent.at(-this.#perSecond)
-    const at = blocking === undefined ? now : Math.max(now, blocking + 1_000)
+    const at = blocking === undefined ? now : Math.max(now, blocking + PERIOD_MS)
     recent.push(at)
     this.#granted.set(host, recent)
     return at - now

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { BusError } from '../../../../core/modbus/bus/bus-error.js'
-import { ConnectGate } from '../../../../core/modbus/bus/connect-gate.js'
 import { normalizeDevice } from '../../../../core/modbus/device-schema.js'
 import { FieldService } from '../../../../core/modbus/field-service.js'
 import { TransportError } from '../../../../core/modbus/transport/transport.js'
@@ -278,20 +277,6 @@ test('at most ten connects a second to one host, whatever the buses', async () =
   const { plant, other } = connects as Record<'plant' | 'other', number[]>
   assert.deepEqual([plant.length, other.length], [13, 1])
   for (let i = 10; i < plant.length; i += 1) assert.ok(plant[i]! - plant[i - 10]! >= 1_000, `${plant}`)
-})
-
-test('the gate of connects counts each host for itself', () => {
-  let now = 0
-  const gate = new ConnectGate({ now: () => now, monotonic: () => now, after: () => () => {} })
-  const at = Array.from({ length: 25 }, () => now + gate.claim('h'))
-  for (let i = 10; i < at.length; i += 1) assert.ok(at[i]! - at[i - 10]! >= 1_000)
-  assert.deepEqual(
-    at.slice(0, 10),
-    Array.from({ length: 10 }, () => 0),
-  )
-  assert.equal(gate.claim('other'), 0)
-  now = 10_000
-  assert.equal(gate.claim('h'), 0)
 })
 
 test('late polls have the bus for as long as each write before them took', async () => {

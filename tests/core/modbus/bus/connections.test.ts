@@ -1,9 +1,22 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setTimeout as pause } from 'node:timers/promises'
 import type { BusSettings } from '../../../../core/modbus/bus/bus.js'
 import { TransportError } from '../../../../core/modbus/transport/transport.js'
 import { until } from '../until.js'
 import { kindOf, open, read, ScriptedTransport, tick, write } from './scripted-bus.js'
+
+const SETTINGS: BusSettings = {
+  inFlight: 1,
+  connections: 1,
+  silenceMs: 0,
+  unitSwitchMs: 0,
+  lateGraceMs: 0,
+  copyGraceMs: 0,
+  localEcho: false,
+  idleCloseMs: 0,
+  connectTimeoutMs: 100,
+}
 
 /** A bus each of whose connections is a line of its own, in the order in which they were made. */
 function openMany(settings: Partial<BusSettings>, refuse: (index: number) => boolean = () => false) {
@@ -123,16 +136,7 @@ test('idle connections are all closed, and fewer connections close the surplus o
   const { bus, lines, submit } = openMany({ connections: 2, idleCloseMs: 30 })
   const both = [submit(1, read(0)), submit(2, read(0))]
   await tick()
-  const settings = {
-    inFlight: 1,
-    connections: 1,
-    silenceMs: 0,
-    unitSwitchMs: 0,
-    lateGraceMs: 0,
-    copyGraceMs: 0,
-    localEcho: false,
-  }
-  bus.configure({ ...settings, idleCloseMs: 30, connectTimeoutMs: 100 })
+  bus.configure({ ...SETTINGS, idleCloseMs: 30 })
   assert.deepEqual(
     lines.map(({ closed }) => closed),
     [0, 0],
@@ -146,5 +150,17 @@ test('idle connections are all closed, and fewer connections close the surplus o
   )
   await until(() => lines[0]!.closed > 0)
   assert.equal(bus.state.name, 'idle')
+  await bus.stop(20)
+})
+
+test('a connection that is to stay open from now on is not closed by the time it had before', async () => {
+  const { bus, lines, submit } = openMany({ idleCloseMs: 30 })
+  const sent = submit(1, read(0))
+  await tick()
+  lines[0]!.calls[0]!.answer([1])
+  await sent
+  bus.configure({ ...SETTINGS, idleCloseMs: 0 })
+  await pause(60)
+  assert.deepEqual([bus.state.name, lines[0]!.closed], ['open', 0])
   await bus.stop(20)
 })

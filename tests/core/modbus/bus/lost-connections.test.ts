@@ -1,19 +1,20 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { BusSettings } from '../../../../core/modbus/bus/bus.js'
 import { TransportError } from '../../../../core/modbus/transport/transport.js'
 import { FakeClock } from '../../../../core/testing/fake-clock.js'
 import { kindOf, open, read, ScriptedTransport } from './scripted-bus.js'
 
 /** A bus whose connections the test breaks, and a clock that it moves. */
-function breaking() {
+function breaking(settings: Partial<BusSettings> = {}, hasIds = true) {
   const clock = new FakeClock()
   const lines: ScriptedTransport[] = []
   const connectedAt: number[] = []
   const opened = open(
-    {},
-    true,
+    settings,
+    hasIds,
     () => {
-      const line = new ScriptedTransport(true)
+      const line = new ScriptedTransport(hasIds)
       connectedAt.push(clock.monotonic())
       lines.push(line)
       return line
@@ -28,8 +29,9 @@ function breaking() {
     line.lose(new Error('closed'))
     await clock.advance(0)
   }
+  const end = () => Promise.all([opened.bus.stop(0), clock.advance(0)])
   const downs = () => opened.states.flatMap((state) => (state.name === 'down' ? [state.failedConnects] : []))
-  return { ...opened, clock, lines, connectedAt, lose, downs }
+  return { ...opened, clock, lines, connectedAt, lose, downs, end }
 }
 
 test('connections that break before they carried anything are failed connects from the second on, ever more rarely tried', async () => {
@@ -79,3 +81,54 @@ for (const [what, carried] of [
     await bus.stop(0)
   })
 }
+
+test('a connection that broke says nothing of the unit: what it was asked may be answered over the next one', async () => {
+  const { clock, lines, lose, submit, end } = breaking({ lateGraceMs: 500 }, false)
+  submit(1, read(0), { timeoutMs: 1_000 })
+  await clock.advance(200)
+  await lose()
+  submit(1, read(100), { timeoutMs: 1_000 })
+  submit(2, read(0), { timeoutMs: 1_000 })
+  await clock.advance(100)
+  const sent = () => lines[1]!.calls.map(({ unit }) => unit)
+  assert.deepEqual(sent(), [2], 'a converter hands it to whoever is connected then')
+  lines[1]!.calls[0]!.answer([1])
+  await clock.advance(1_199)
+  assert.deepEqual(sent(), [2])
+  await clock.advance(1)
+  assert.deepEqual(sent(), [2, 1], 'after its time and the grace')
+  await end()
+})
+
+test('a pipelined connection to a peer that vanished is opened afresh, however much waits to be asked', async () => {
+  const { clock, lines, connectedAt, submit, end } = breaking({ inFlight: 4 })
+  for (let unit = 1; unit <= 40; unit += 1) submit(unit, read(0))
+  await clock.advance(0)
+  const silence = async (line: ScriptedTransport) => {
+    await clock.advance(10)
+    for (const call of line.calls) call.fail(new TransportError('no answer', { kind: 'timeout' }))
+    await clock.advance(0)
+  }
+  for (let round = 0; connectedAt.length === 1 && round < 10; round += 1) await silence(lines[0]!)
+  assert.equal(connectedAt.length, 2)
+  assert.ok(lines[0]!.calls.length <= 12, `${lines[0]!.calls.length} requests were given to the dead one`)
+  assert.equal(lines[0]!.closed, 1)
+  assert.equal(lines[1]!.calls.length, 4, 'the others go out over the fresh one')
+  await end()
+})
+
+test('silent units among others that answer do not hold a pipelined connection back', async () => {
+  const { clock, lines, connectedAt, submit, end } = breaking({ inFlight: 4 })
+  for (let unit = 1; unit <= 7; unit += 1) submit(unit, read(0))
+  await clock.advance(0)
+  const [line] = lines
+  for (const call of line!.calls.slice(1)) call.fail(new TransportError('no answer', { kind: 'timeout' }))
+  await clock.advance(0)
+  assert.deepEqual(
+    line!.calls.slice(4).map(({ unit }) => unit),
+    [5, 6, 7],
+    'while one that is slow is waited for',
+  )
+  assert.equal(connectedAt.length, 1)
+  await end()
+})
