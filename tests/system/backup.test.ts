@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { setTimeout as pause } from 'node:timers/promises'
+import { until } from '../core/support/until.js'
 import { DATABASES, listens } from '../e2e/support/databases.js'
 import { Product, runCommand } from '../e2e/support/product.js'
 import { makeProject } from '../e2e/support/project.js'
@@ -26,7 +26,7 @@ test('backup while the product runs and polls; restore only where nothing runs, 
   const readings = async (from: Product) =>
     ((await (await from.fetch('/api/readings?device_id=office-eng&limit=1000')).json()) as { items: object[] }).items
   assert.equal((await product.post('/api/devices/office-eng/registers/write', { address: 10, value: 77 })).status, 200)
-  while ((await readings(product)).length < 5) await pause(100)
+  await until(async () => (await readings(product)).length >= 5)
 
   const made = await command(['backup', file])
   assert.equal(made.code, 0, made.stderr)

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
 import { test } from 'node:test'
-import { setTimeout as pause } from 'node:timers/promises'
+import { until } from '../core/support/until.js'
 import { Product } from '../e2e/support/product.js'
 import { makeProject } from '../e2e/support/project.js'
 
@@ -34,7 +34,7 @@ test('a write that was on the wire when the gateway was killed is in the audit, 
   })
   assert.equal(made.status, 201)
   const answer = post('/api/devices/silent/registers/write', { address: 10, value: 15 }).catch(() => undefined)
-  while (written.length === 0) await pause(20)
+  await until(() => written.length > 0)
   first.child.kill('SIGKILL')
   await answer
 
@@ -45,7 +45,7 @@ test('a write that was on the wire when the gateway was killed is in the audit, 
     const items = body.items as { outcome: string; code: string; after: unknown; action: string }[]
     return items.filter(({ action }) => action === 'write')
   }
-  while ((await audited()).length === 0) await pause(50)
+  await until(async () => (await audited()).length > 0)
   const [entry, ...others] = await audited()
   assert.deepEqual([entry?.outcome, entry?.code, entry?.after], ['unknown', 'WRITE_OUTCOME_UNKNOWN', [15]])
   assert.deepEqual(others, [])

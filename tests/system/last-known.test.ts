@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { setTimeout as pause } from 'node:timers/promises'
+import { until } from '../core/support/until.js'
 import { Product } from '../e2e/support/product.js'
 import { makeProject } from '../e2e/support/project.js'
 
@@ -17,7 +17,7 @@ test('the last known values are there after a restart, before anything was read'
     const response = await product.fetch('/api/admin/cache')
     return (await response.json()) as { key: string; values: unknown; cached_at: string }[]
   }
-  while ((await cached(first)).length === 0) await pause(100)
+  await until(async () => (await cached(first)).length > 0)
   assert.equal(await first.stop(), 0)
 
   const env = { ROUTEMQ_DEMO: 'true', MODBUS_DEMO_PORT: port, POLL_ENABLED: 'false' }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { setTimeout as pause } from 'node:timers/promises'
 import Fastify, { type FastifyRequest } from 'fastify'
+import { until } from '../core/support/until.js'
 import { Product } from '../e2e/support/product.js'
 import { makeProject } from '../e2e/support/project.js'
 import { ok, RestClient } from '../e2e/support/rest-client.js'
@@ -76,7 +76,7 @@ test('what a running product answers is what its OpenAPI document says, on every
   const { prefix } = await ok(rest.send('POST', '/api/admin/keys', { name: 'n', scope: 'read' }), 201)
   assert.match(prefix, /^[0-9a-f]{12}$/)
   for (const path of ['/api/readings?device_id=tank', '/api/readings?device_id=raw&register_type=coil&address=0']) {
-    while ((await ok(rest.get(path))).items.length === 0) await pause(50)
+    await until(async () => (await ok(rest.get(path))).items.length > 0, path)
   }
   await ok(rest.send('POST', '/api/devices/tank/registers/write', { point: 'level', value: 5 }))
 

@@ -10,6 +10,7 @@ import { main } from '../../../core/cli/program.js'
 import { startVirtualDevice } from '../../../core/modbus/server/virtual-device.js'
 import { createTransport } from '../../../core/modbus/transport/open.js'
 import { folder } from '../support/folder.js'
+import { until } from '../support/until.js'
 import { command } from './support.js'
 
 /** 123456.0 as float32, and a second unit that has 20 registers. */
@@ -276,7 +277,7 @@ async function simulate(root: string, ...args: string[]) {
     out: (text) => void lines.push(text),
     err: (text) => void lines.push(text),
   })
-  while (lines.length === 0) await new Promise((resolve) => setTimeout(resolve, 10))
+  await until(() => lines.length > 0)
   return {
     stop,
     ended,

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
-import { setTimeout } from 'node:timers/promises'
 import { type RawBuilder, sql } from 'kysely'
 import { dump } from '../../../core/database/backup/dump.js'
 import { load } from '../../../core/database/backup/load.js'
@@ -8,6 +7,7 @@ import { freshReadings } from '../../../core/database/migrations/0005-fresh-read
 import type { ReadingWrite } from '../../../core/database/readings/reading.js'
 import type { Store } from '../../../core/database/store.js'
 import { FakeClock } from '../../../core/testing/fake-clock.js'
+import { until } from '../support/until.js'
 import { type OwnDatabase, openStore, ownDatabase } from './databases.js'
 
 const T0 = Date.UTC(2026, 0, 1) * 1e3
@@ -69,7 +69,7 @@ describe('readings that SQLite took last', () => {
     await clock.advance(9_999)
     assert.deepEqual([await fresh(), await placed()], [12, 0])
     await clock.advance(1)
-    while ((await fresh()) > 0) await setTimeout(5)
+    await until(async () => (await fresh()) === 0)
     assert.equal(await placed(), 12)
     await empty()
   })

@@ -7,6 +7,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { exportJWK, exportSPKI, generateKeyPair, SignJWT } from 'jose'
 import type { JwtConfig } from '../../../core/config/config.js'
 import { type TokenVerifier, tokenVerifier } from '../../../core/http/tokens.js'
+import { until } from '../support/until.js'
 import { bearer } from './client.js'
 import { httpConfig, testConfig } from './fake-services.js'
 import { start } from './started.js'
@@ -92,12 +93,12 @@ test('an issuer that is away locks nobody out: the keys that were fetched stay g
     const fetched = set.fetched
     await pause(5)
     assert.equal(await codeOf(verify, await known.sign()), 'jwt:svc read')
-    while (set.fetched === fetched) await pause(5)
+    await until(() => set.fetched > fetched)
   }
   assert.equal(await codeOf(verify, await other.sign()), 'JWKS_UNAVAILABLE', 'what is not known cannot be judged')
   set.status = 200
   set.body = JSON.stringify({ keys: [other.jwk] })
-  while ((await codeOf(verify, await known.sign())) !== 'UNAUTHENTICATED') await pause(5)
+  await until(async () => (await codeOf(verify, await known.sign())) === 'UNAUTHENTICATED')
   assert.equal(await codeOf(verify, await other.sign()), 'jwt:svc read')
 })
 

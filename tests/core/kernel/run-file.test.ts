@@ -6,6 +6,7 @@ import { test } from 'node:test'
 import { keepRunFile, type RunFile, readRunFile, runFilePath, writeRunFile } from '../../../core/kernel/run-file.js'
 import { silentLogger } from '../../../core/observability/logger.js'
 import { systemClock } from '../../../core/support/clock.js'
+import { until } from '../support/until.js'
 
 const noProc = existsSync('/proc/self/stat') ? false : 'no /proc here'
 
@@ -66,7 +67,7 @@ test('where it cannot be written nothing ends, and it is written as soon as it c
     { logger: silentLogger, clock: systemClock, retryMs: 5 },
   )
   rmSync(inTheWay)
-  while (!existsSync(runFilePath(inTheWay))) await new Promise((resolve) => setTimeout(resolve, 5))
+  await until(() => existsSync(runFilePath(inTheWay)))
   assert.equal(readRunFile(inTheWay)?.pid, process.pid)
   remove()
   assert.equal(readRunFile(inTheWay), undefined)

@@ -18,6 +18,8 @@ export function scriptedField(
 ) {
   const clock = new FakeClock()
   const silent = new Set<number>()
+  /** Whether the bus cannot be opened. */
+  const away = { isAway: false }
   const slowMs = new Map<number, number>()
   const asked: {
     readonly unit: number
@@ -30,7 +32,9 @@ export function scriptedField(
     state: 'open',
     hasTransactionIds: hasIds,
     maxInFlight: hasIds ? 16 : 1,
-    connect: async () => {},
+    connect: async () => {
+      if (away.isAway) throw new Error('refused')
+    },
     call(unit, call, { timeoutMs, signal, gate }) {
       const cause = gate?.pass()
       if (cause !== undefined) return Promise.reject(new TransportError('held', { kind: 'not_sent' }, { cause }))
@@ -81,5 +85,5 @@ export function scriptedField(
     while (end === undefined) await clock.advance(100)
     return end as { answer?: { values?: unknown }; error?: RouteMQError }
   }
-  return { clock, silent, slowMs, asked, events, field, devices, settled }
+  return { clock, silent, away, slowMs, asked, events, field, devices, settled }
 }

@@ -19,11 +19,14 @@ async function askFor(field: ReturnType<typeof scriptedField>, units: readonly n
   return codes
 }
 
+const askOnce = ({ settled }: ReturnType<typeof scriptedField>) =>
+  settled({ op: 'read', device_id: 'unit1', register_type: 'holding', address: 0, count: 1 })
+
 for (const units of [[1], [1, 2, 3]]) {
   test(`callers who ask for ${units.length} dead devices without end cost their bus at most 5 % of its time`, async () => {
     const p = scriptedField({ unit1: DEAD, unit2: DEAD, unit3: DEAD })
     for (const unit of units) p.silent.add(unit)
-    // Until all breakers are open: two whole time-outs each, the others as long as a poll.
+    // Until all breakers are open: one whole time-out each, the others as long as a poll.
     const codes = await askFor(p, units, 120)
     assert.ok(codes.includes('BREAKER_OPEN'))
     assert.deepEqual(
@@ -31,7 +34,7 @@ for (const units of [[1], [1, 2, 3]]) {
         .filter(({ unit }) => unit === 1)
         .slice(0, 5)
         .map(({ timeoutMs }) => timeoutMs),
-      [10_000, 10_000, 1_000, 1_000, 1_000],
+      [10_000, 1_000, 1_000, 1_000, 1_000],
     )
     const [from, seen] = [p.clock.monotonic(), p.asked.length]
     await askFor(p, units, 3_600)
@@ -95,6 +98,21 @@ test('a write is cut short only where a breaker is open and one knows how long t
   await write()
   assert.deepEqual(waited(), [...Array(5).fill(10_000), 4_000])
   await p.field.stop(0)
+})
+
+test('a bus that was away makes no unit look slow or dead: its first answer is waited for as long as the record says', async () => {
+  for (const failures of [2, 5]) {
+    const p = scriptedField({ unit1: { ...DEAD, max_retries: 0 }, unit2: DEAD })
+    p.slowMs.set(1, 3_000)
+    p.away.isAway = true
+    for (let nth = 0; nth < failures; nth += 1) {
+      assert.equal((await askOnce(p)).error?.code, 'DEVICE_UNREACHABLE')
+    }
+    p.away.isAway = false
+    await p.clock.advance(30_000)
+    assert.deepEqual((await askOnce(p)).answer?.values, [1], `after ${failures}`)
+    await p.field.stop(0)
+  }
 })
 
 test('a device alone on its bus holds up nobody: it is tried each time its breaker lets one through', async () => {

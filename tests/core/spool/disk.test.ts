@@ -5,9 +5,9 @@ import { rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
-import { setTimeout as pause } from 'node:timers/promises'
 import { LateSpool } from '../../../core/spool/late-spool.js'
 import { Spool } from '../../../core/spool/spool.js'
+import { until } from '../support/until.js'
 
 /** A small file system of our own, that can be filled and made read-only. */
 function mount(bytes: number): string {
@@ -143,7 +143,7 @@ describe('a spool on a bad disk', { skip: reason ?? false }, () => {
       await assert.rejects(late.tryWriting(), { code: 'SPOOL_FAILED' })
       await assert.rejects(late.peek(9), { code: 'SPOOL_FAILED' }, 'what is in it is not taken for nothing')
       await allow(disk)
-      while (late.whyNotOpen !== undefined) await pause(5)
+      await until(() => late.whyNotOpen === undefined)
       await late.opened
       await late.tryWriting()
       await late.append([Buffer.from('new')])

@@ -5,6 +5,7 @@ import { startVirtualDevice, type VirtualDevice } from '../../../../core/modbus/
 import { withCrc } from '../../../../core/modbus/transport/checksum.js'
 import { createTransport } from '../../../../core/modbus/transport/open.js'
 import type { ModbusTransport, TransportError } from '../../../../core/modbus/transport/transport.js'
+import { until } from '../../support/until.js'
 import { openSerialLine, type SerialLine, serialUnavailable } from '../serial-line.js'
 
 const unavailable = await serialUnavailable()
@@ -54,7 +55,7 @@ describe('three units and a master on one paced line', { skip: unavailable ?? fa
   test('a broadcast reaches all of them and is answered by none', async () => {
     await master.call(0, { fc: 6, address: 45, value: 99 }, full)
     // Each hears it in its own time; one that does not is waited for in vain.
-    while (devices.some((device, index) => device.get(index + 1, 'holding', 45) !== 99)) await wait(5)
+    await until(() => devices.every((device, index) => device.get(index + 1, 'holding', 45) === 99))
     assert.equal((await master.call(2, { fc: 3, address: 45, count: 1 }, full)).values[0], 99)
   })
 

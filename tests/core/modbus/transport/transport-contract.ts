@@ -9,6 +9,7 @@ import {
   TransportError,
   type TransportFailure,
 } from '../../../../core/modbus/transport/transport.js'
+import { until } from '../../support/until.js'
 
 export interface Bench {
   readonly device: VirtualDevice
@@ -74,7 +75,7 @@ export function transportContract(name: string, open: () => Promise<Bench>, trai
 
     /** A request reached the device, which had carried out so many before. */
     const arrived = async (served: number) => {
-      while (bench.device.requests === served) await wait(5)
+      await until(() => bench.device.requests > served)
     }
 
     before(async () => {
