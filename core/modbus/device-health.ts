@@ -8,8 +8,10 @@ import { isUnanswered, quarantinedError, verdictOf } from './field-failure.js'
 import { type ProbeBudget, Quarantine } from './quarantine.js'
 import { TrialTime } from './trial-time.js'
 
-/** Failures in a row after which a caller's read waits like a trial. */
+/** Requests of callers in a row that were waited for in vain, after which a read waits like a trial. */
 const SUSPECT_AFTER = 2
+/** The same of a device that never answered and has neighbours who wait for the bus. */
+const STRANGER_SUSPECT_AFTER = 1
 
 export interface DeviceHealthContext {
   readonly clock: Clock
@@ -37,6 +39,8 @@ export class DeviceHealth {
   /** Monotonic milliseconds of the last trial of the breaker. */
   #triedAt = Number.NEGATIVE_INFINITY
   #hasAnswered = false
+  /** Requests of callers that were waited for in vain, in a row. A bus that is away tells nothing of how long a unit takes. */
+  #silences = 0
   #isRetired = false
 
   constructor(device: string, bus: string, context: DeviceHealthContext) {
@@ -52,8 +56,8 @@ export class DeviceHealth {
 
   /** It seems dead: those who ask for it are not to hold up its neighbours. */
   get isSuspect(): boolean {
-    const { state } = this.breaker
-    return this.quarantine.active || state.name !== 'closed' || state.failures >= SUSPECT_AFTER
+    const isStranger = !this.#hasAnswered && !this.#context.isAlone()
+    return this.quarantine.active || this.#silences >= (isStranger ? STRANGER_SUSPECT_AFTER : SUSPECT_AFTER)
   }
 
   /** A caller's request that goes now would be a trial of the breaker. */
@@ -124,6 +128,7 @@ export class DeviceHealth {
   failed(error: BusError, trial: boolean): void {
     const verdict = verdictOf(error)
     if (error.failure.kind === 'timeout') this.quarantine.doubt()
+    if (verdict === 'failed' && isUnanswered(error) && error.failure.kind !== 'lost') this.#silences += 1
     if (verdict === 'alive') this.alive()
     else if (verdict === 'failed') this.#fail()
     else if (trial) this.breaker.abstain(this.#context.clock.monotonic())
@@ -138,6 +143,7 @@ export class DeviceHealth {
   /** The device answered somebody: whatever held it back is over. */
   alive(): void {
     this.#hasAnswered = true
+    this.#silences = 0
     const wasOpen = this.breaker.state.name !== 'closed'
     this.breaker.succeed()
     if (wasOpen && !this.#isRetired) this.#context.onBreaker('closed')
