@@ -19,6 +19,8 @@ import type { MiddlewareFactory } from '../../../core/router/context.js'
 import type { Dispatcher, PlannedSubscription } from '../../../core/router/route.js'
 import { Router } from '../../../core/router/router.js'
 
+export { closedGate } from '../support/closed-gate.js'
+
 /** A broker's worth of publishing, in memory: what went out, in order. */
 export class Outgoing {
   readonly sent: { topic: string; payload: Buffer; options: PublishOptions | undefined }[] = []
@@ -165,15 +167,6 @@ export function message(topic: string, payload: unknown, extra: MessageExtras = 
 export function strayLetter(): StoredMessage {
   const stray = message('gone', 1)
   return toStored('gone', stray, stray.payload, { deadline: undefined, auth: undefined, payloadHash: undefined })
-}
-
-/** Somebody waits until it is `opened`; the test says when it does `open`. */
-export function closedGate(): { readonly opened: Promise<void>; readonly open: () => void } {
-  let open = () => {}
-  const opened = new Promise<void>((resolve) => {
-    open = resolve
-  })
-  return { opened, open }
 }
 
 /** Waits for a condition instead of for a time; fails after a while. */

@@ -1,17 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { TargetRecord } from '../../../core/modbus/device-record.js'
-import { normalizeDevice } from '../../../core/modbus/device-schema.js'
 import type { BlockReading, ReadBlock } from '../../../core/modbus/field.js'
-import type { FieldEvent } from '../../../core/modbus/field-event.js'
 import type { PollPort, PollRead } from '../../../core/modbus/field-polling.js'
 import { normalizeTarget } from '../../../core/modbus/target-schema.js'
-import { silentLogger } from '../../../core/observability/logger.js'
 import { PollGroup } from '../../../core/poller/poll-group.js'
-import { Poller } from '../../../core/poller/poller.js'
 import { RouteMQError } from '../../../core/support/errors.js'
-import { FakeClock } from '../../../core/testing/fake-clock.js'
-import { Recorder } from './poller-harness.js'
+import { closedGate } from '../support/closed-gate.js'
+import { clockedPoller, goodReading, onePlanATarget } from './clocked-poller.js'
 
 const signal = new AbortController().signal
 
@@ -20,10 +16,7 @@ function target(id: number, address: number, count = 1): TargetRecord {
 }
 
 /** Each register holds its own address. */
-function answer({ device_id, register_type, address, count }: ReadBlock): BlockReading {
-  const values = Array.from({ length: count }, (_, at) => address + at)
-  return { device_id, register_type, address, count, values, source: 'live', timestamp: 1, quality: 'good' }
-}
+const answer = (block: ReadBlock) => goodReading(block, (address) => address)
 
 function groupOver(
   poll: (read: PollRead) => Promise<BlockReading>,
@@ -35,18 +28,18 @@ function groupOver(
   return new PollGroup({ deviceId: 'unit1', intervalMs, topicPrefix: 'data', field, now: () => 0 })
 }
 
+/** A group whose requests are on the wire until they are released. */
+function slowGroup(plan: PollPort['plan']) {
+  const wire = closedGate()
+  const group = groupOver(async ({ block }) => {
+    await wire.opened
+    return answer(block)
+  }, plan)
+  return { group, release: wire.open }
+}
+
 test('targets that change while they are read: no value goes under the topic of another, nothing of one that is gone', async () => {
-  let release = () => {}
-  const onWire = new Promise<void>((resolve) => {
-    release = resolve
-  })
-  const group = groupOver(
-    async ({ block }) => {
-      await onWire
-      return answer(block)
-    },
-    (_, wanted) => wanted.map((block, index) => ({ ...block, wanted: [index] })),
-  )
+  const { group, release } = slowGroup(onePlanATarget)
   group.update([target(1, 10), target(2, 20), target(3, 30)])
   const cycle = group.cycle(0, 0, signal)
   group.update([target(3, 30), target(2, 20)])
@@ -63,20 +56,10 @@ test('targets that change while they are read: no value goes under the topic of 
 })
 
 test('targets that change while they are read: who could not be planned before is not who cannot be now', async () => {
-  let release = () => {}
-  const onWire = new Promise<void>((resolve) => {
-    release = resolve
+  const { group, release } = slowGroup((id, wanted, intervalMs) => {
+    if (wanted.some(({ count }) => count > 5)) throw new RouteMQError('ADDRESS_INVALID', 'too long')
+    return onePlanATarget(id, wanted, intervalMs)
   })
-  const group = groupOver(
-    async ({ block }) => {
-      await onWire
-      return answer(block)
-    },
-    (_, wanted) => {
-      if (wanted.some(({ count }) => count > 5)) throw new RouteMQError('ADDRESS_INVALID', 'too long')
-      return wanted.map((block, index) => ({ ...block, wanted: [index] }))
-    },
-  )
   const [first, second, tooLong] = [target(1, 10), target(2, 20), target(3, 30, 9)]
   group.update([first, second, tooLong])
   const cycle = group.cycle(0, 0, signal)
@@ -184,39 +167,18 @@ test('a read that was refused is asked in each slot again once its device is bac
 })
 
 test('the poller hears of it when the device is back', async () => {
-  const clock = new FakeClock()
-  const listeners = new Set<(event: FieldEvent) => void>()
   let asked = 0
-  const field: Partial<PollPort> = {
-    poll: async () => {
-      asked += 1
-      throw new RouteMQError('MODBUS_ILLEGAL_ADDRESS', 'no', { details: { exception: 2 } })
-    },
-    plan: (_, wanted) => wanted.map((block, index) => ({ ...block, wanted: [index] })),
-    planVersion: () => 0,
-    points: () => [],
-    busOf: () => 'line',
-    stateOf: () => ({ name: 'online' }),
-    subscribe: (listener) => {
-      listeners.add(listener)
-      return () => listeners.delete(listener)
-    },
-  }
-  const poller = new Poller({
-    field: field as PollPort,
-    publisher: new Recorder(),
-    config: { enabled: true, intervalMs: 1_000, cacheTtlMs: 0 },
-    topicPrefix: 'data',
-    logger: silentLogger,
-    clock,
+  const { poller, listeners, apply, pass } = clockedPoller(async () => {
+    asked += 1
+    throw new RouteMQError('MODBUS_ILLEGAL_ADDRESS', 'no', { details: { exception: 2 } })
   })
-  poller.apply([target(1, 10)], [normalizeDevice({ device_id: 'unit1', host: 'h', port: 502 })])
+  apply(target(1, 10))
   poller.start()
-  for (let second = 0; second < 60; second += 1) await clock.advance(1_000)
+  await pass(60)
   const before = asked
   assert.ok(before < 15, `${before} times in a minute`)
   for (const tell of listeners) tell({ type: 'device', device_id: 'unit1', state: { name: 'online' }, at: 0 })
-  for (let second = 0; second < 4; second += 1) await clock.advance(1_000)
+  await pass(4)
   assert.equal(asked - before, 4)
   await poller.stop()
   assert.equal(listeners.size, 0)

@@ -1,16 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { normalizeDevice } from '../../../core/modbus/device-schema.js'
-import type { PollPort, PollRead } from '../../../core/modbus/field-polling.js'
 import { normalizeTarget } from '../../../core/modbus/target-schema.js'
-import { silentLogger } from '../../../core/observability/logger.js'
-import { Poller } from '../../../core/poller/poller.js'
-import type { SampleSink } from '../../../core/poller/sample.js'
 import type { TriggerBook, TriggerRecord } from '../../../core/poller/trigger-memory.js'
-import { FakeClock } from '../../../core/testing/fake-clock.js'
+import { closedGate } from '../support/closed-gate.js'
+import { clockedPoller, goodReading } from './clocked-poller.js'
 import { Recorder } from './poller-harness.js'
-
-const devices = [normalizeDevice({ device_id: 'unit1', host: 'h', port: 502 })]
 
 interface PlantOptions {
   readonly triggers?: TriggerBook
@@ -20,48 +14,31 @@ interface PlantOptions {
   readonly isLeader?: () => boolean
 }
 
-/** A poller over a device whose register 10 names an operation, and a clock that the test moves. */
-function plant({ durable = (tell) => tell(), publisher = new Recorder(), ...options }: PlantOptions = {}) {
-  const clock = new FakeClock()
+/** A poller over a device whose register 10 names an operation. */
+function plant({ durable = (tell) => tell(), ...options }: PlantOptions = {}) {
   const records: unknown[] = []
-  const device = { operation: 100, answers: async () => {} }
-  const field: Partial<PollPort> = {
-    poll: async ({ block: { device_id, register_type, address, count } }: PollRead) => {
-      const values = [device.operation, 0]
-      await device.answers()
-      return { device_id, register_type, address, count, values, source: 'live', timestamp: 1, quality: 'good' }
+  const device = { operation: 100, answers: Promise.resolve() }
+  const { apply, ...rest } = clockedPoller(
+    async (block) => {
+      const { operation } = device
+      await device.answers
+      return goodReading(block, (address) => (address === 10 ? operation : 0))
     },
-    plan: (_, wanted) => wanted.map((block, index) => ({ ...block, wanted: [index] })),
-    planVersion: () => 0,
-    points: () => [],
-    busOf: () => 'line',
-    stateOf: () => ({ name: 'online' }),
-    subscribe: () => () => {},
-  }
-  const poller = new Poller({
-    field: field as PollPort,
-    publisher,
-    sink: {
-      async accept(samples, onDurable) {
-        records.push(...samples.map(({ block }) => block.values[0]))
-        if (onDurable !== undefined) durable(onDurable)
+    {
+      ...options,
+      sink: {
+        async accept(samples, onDurable) {
+          records.push(...samples.map(({ block }) => block.values[0]))
+          if (onDurable !== undefined) durable(onDurable)
+        },
       },
-    } satisfies SampleSink,
-    ...options,
-    config: { enabled: true, intervalMs: 1_000, cacheTtlMs: 0 },
-    topicPrefix: 'data',
-    logger: silentLogger,
-    clock,
-  })
-  const apply = (more: Record<string, unknown> = {}) => {
-    const options = { trigger: { address: 10 } }
-    const target = { device_id: 'unit1', address: 10, count: 2, publish: 'trigger', options, ...more }
-    poller.apply([normalizeTarget(target, 1)], devices)
+    },
+  )
+  const triggering = (more: Record<string, unknown> = {}) => {
+    const target = { device_id: 'unit1', address: 10, count: 2, publish: 'trigger' }
+    apply(normalizeTarget({ ...target, options: { trigger: { address: 10 } }, ...more }, 1))
   }
-  const pass = async (seconds: number) => {
-    for (let second = 0; second < seconds; second += 1) await clock.advance(1_000)
-  }
-  return { poller, device, records, apply, pass, clock }
+  return { ...rest, device, records, apply: triggering, clear: () => apply() }
 }
 
 test('a change of the target that is none of its trigger makes no second record of an operation', async () => {
@@ -85,11 +62,11 @@ test('a change of the target that is none of its trigger makes no second record 
 })
 
 test('a target that is removed and comes back begins anew', async () => {
-  const { poller, records, apply, pass } = plant()
+  const { poller, records, apply, clear, pass } = plant()
   apply()
   poller.start()
   await pass(2)
-  poller.apply([], devices)
+  clear()
   apply()
   await pass(2)
   assert.deepEqual(records, [100, 100])
@@ -101,13 +78,12 @@ test('a record that is read while its target changes is made by the group that r
   apply()
   poller.start()
   await pass(2)
-  let answer = () => {}
+  const answer = closedGate()
   device.operation = 101
-  device.answers = () => new Promise((resolve) => (answer = resolve))
+  device.answers = answer.opened
   await pass(2)
   apply({ interval_ms: 500 })
-  answer()
-  device.answers = async () => {}
+  answer.open()
   await pass(3)
   assert.deepEqual(records, [100, 101])
   await poller.stop()
