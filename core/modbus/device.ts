@@ -33,6 +33,8 @@ export interface PollTiming {
   readonly dueAt: number
   readonly intervalMs: number
   readonly signal?: AbortSignal | undefined
+  /** Runs when the request goes to the wire. */
+  readonly onSent?: () => void
 }
 
 export interface AttemptOptions extends Patience {
@@ -118,7 +120,10 @@ export class Device {
   }
 
   /** One attempt of the poller: no retry, no breaker. */
-  async poll(block: ReadBlock, { kind, timeoutMs, dueAt, intervalMs, signal }: PollTiming): Promise<BlockReading> {
+  async poll(
+    block: ReadBlock,
+    { kind, timeoutMs, dueAt, intervalMs, signal, ...more }: PollTiming,
+  ): Promise<BlockReading> {
     this.#refuseBroadcastRead(block)
     const { bus, clock } = this.#context
     const call = readCall(block)
@@ -141,6 +146,7 @@ export class Device {
           onSent: () => {
             sentAt = clock.monotonic()
             onSent()
+            more.onSent?.()
           },
           onEnd: (end) => {
             this.#count(type, call, end)
@@ -191,7 +197,7 @@ export class Device {
         else health.answered(end.roundTripMs)
         // What was not waited for to the end cost that much less.
         const now = clock.monotonic()
-        if (trial !== undefined) probes.answered(sentAt ?? now, now)
+        if (trial !== undefined) probes.took(sentAt ?? now, now)
       },
     })
   }

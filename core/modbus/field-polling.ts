@@ -86,13 +86,16 @@ export class FieldPolling implements PollPort {
     const device = this.#fleet.device(block.device_id)
     const timeoutMs = device.pollTimeoutMs(intervalMs)
     const kind = device.health.quarantine.active ? 'probe' : 'poll'
-    const startedAt = this.#clock.monotonic()
+    let sentAt: number | undefined
+    const onSent = () => {
+      sentAt = this.#clock.monotonic()
+    }
     if (kind === 'probe') this.#claimProbe(device, timeoutMs, intervalMs)
     const { device_id, register_type, address, count } = block
     try {
       const reading = await device.poll(
         { device_id, register_type, address, count },
-        { kind, timeoutMs, dueAt, intervalMs, signal },
+        { kind, timeoutMs, dueAt, intervalMs, signal, onSent },
       )
       this.#learning.answered(device, read)
       return reading
@@ -100,8 +103,9 @@ export class FieldPolling implements PollPort {
       this.#learning.failed(device, read, error)
       throw error
     } finally {
-      const isBack = kind === 'probe' && !device.health.quarantine.active
-      if (isBack) this.#fleet.probesOf(device)?.answered(startedAt, this.#clock.monotonic())
+      const isBack = !device.health.quarantine.active
+      const now = this.#clock.monotonic()
+      if (kind === 'probe' && (isBack || sentAt === undefined)) this.#fleet.probesOf(device)?.took(sentAt ?? now, now)
     }
   }
 

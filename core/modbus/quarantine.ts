@@ -94,8 +94,11 @@ export class ProbeBudget {
     return true
   }
 
-  /** A probe that was answered cost what it took, not the whole wait: the next may come that much sooner. */
-  answered(sentAt: number, now: number): void {
+  /**
+   * A probe cost what it took, not the whole wait: little where it was answered, nothing where it never went out. The next
+   * may come that much sooner.
+   */
+  took(sentAt: number, now: number): void {
     this.#nextAt = Math.min(this.#nextAt, now + (now - sentAt) / this.#share)
   }
 

@@ -82,7 +82,7 @@ test('a unit that is alive or gone holds nobody up', () => {
 test('a probe that is answered costs what it took: the units of a gateway that is back come back at once', () => {
   const budget = new ProbeBudget()
   assert.equal(budget.claim('a', 1_000, 1_000, 0), true)
-  budget.answered(0, 10)
+  budget.took(0, 10)
   assert.equal(budget.claim('b', 1_000, 1_000, 209), false)
   assert.equal(budget.claim('b', 1_000, 1_000, 211), true)
   assert.equal(budget.claim('c', 1_000, 1_000, 20_210), false, 'one that is not waits for its share')

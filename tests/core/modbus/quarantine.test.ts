@@ -64,6 +64,22 @@ test('a unit that somebody finds alive gives its turn to the next, and is polled
   await field.stop(0)
 })
 
+test('a probe that could not go out costs nothing: the units of a bus that is back are found at once', async () => {
+  const { poll, field, silent, away, clock } = await waiting()
+  assert.equal(await poll(2), true)
+  // The connection was opened afresh after that many time-outs; now it cannot be.
+  silent.clear()
+  away.isAway = true
+  await clock.advance(1_000)
+  assert.equal(await poll(1), false)
+  assert.equal(field.gateways()[0]!.state, 'down')
+  away.isAway = false
+  await clock.advance(200)
+  assert.deepEqual([await poll(2), await poll(1)], [true, true])
+  assert.ok(field.devices().every(({ state, quarantined }) => state === 'online' && !quarantined))
+  await field.stop(0)
+})
+
 test('a device with many reads that falls silent costs its bus two time-outs, not one for each read', async () => {
   const { field, clock, silent, asked } = bus()
   /** One slot of the poller: ten blocks of unit 1, too far apart to be joined, and one of unit 2. Which units were asked. */
