@@ -7,7 +7,7 @@ import { busSettingsOf } from './bus-settings.js'
 import type { ReadCache } from './cache.js'
 import { Device } from './device.js'
 import type { DeviceRecord } from './device-record.js'
-import { busConflict, busIdOf, endpointOf, sameEndpoint } from './endpoint.js'
+import { busConflict, busIdOf, devicesByBus, endpointOf, sameEndpoint } from './endpoint.js'
 import type { DeviceState, FieldEvent } from './field-event.js'
 import type { RequestCounter } from './field-metrics.js'
 import type { BusHolder, BusOwnership } from './ownership.js'
@@ -161,11 +161,10 @@ export class Fleet {
       const record = wanted.get(id)
       if (record === undefined || !sameRecord(known.record, record)) this.#remove(id, record === undefined)
     }
-    this.#dropUnwantedBuses(active)
+    const byBus = devicesByBus(active)
+    this.#dropUnwantedBuses(byBus)
     for (const record of active) if (!this.#known.has(record.device_id)) this.#add(record, active)
-    for (const [id, line] of this.#lines) {
-      line.bus.configure(busSettingsOf(active.filter((record) => busIdOf(record) === id)))
-    }
+    for (const [id, line] of this.#lines) line.bus.configure(busSettingsOf(byBus.get(id) ?? []))
   }
 
   async stop(deadlineMs: number): Promise<void> {
@@ -217,9 +216,9 @@ export class Fleet {
   }
 
   /** A bus without devices, or one whose devices all want it otherwise, is closed. */
-  #dropUnwantedBuses(active: readonly DeviceRecord[]): void {
+  #dropUnwantedBuses(byBus: ReadonlyMap<string, readonly DeviceRecord[]>): void {
     for (const [id, line] of this.#lines) {
-      const users = active.filter((record) => busIdOf(record) === id)
+      const users = byBus.get(id) ?? []
       const isWanted =
         line.devices.size > 0 || users.some((record) => sameEndpoint(endpointOf(record), line.bus.endpoint))
       if (isWanted) continue

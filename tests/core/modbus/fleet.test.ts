@@ -108,3 +108,23 @@ test('a line that is wanted otherwise is opened again only when it was let go; o
     await stopped
   }
 })
+
+test('a change looks at each device a few times, however many buses there are', () => {
+  const field = new FieldService(FIELD_SETTINGS)
+  const count = 300
+  let looks = 0
+  const records = Array.from({ length: count }, (_, n) => {
+    const host = `10.0.${n >> 8}.${n & 0xff}`
+    const record = normalizeDevice({ device_id: `meter${n}`, host, port: 502, framer: 'SOCKET' })
+    const get = () => {
+      looks += 1
+      return host
+    }
+    return Object.defineProperty(record, 'host', { get, enumerable: true })
+  })
+  field.apply(records)
+  looks = 0
+  field.apply([{ ...records[0]!, timeout: 3 }, ...records.slice(1)])
+  assert.equal(field.gateways().length, count)
+  assert.ok(looks < 10 * count, `${looks} looks at ${count} devices`)
+})
