@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { MemoryStore } from '../../../core/delivery/memory-store.js'
-import { bench, closedGate, KeepingStore, message, until } from './harness.js'
+import { type BenchOptions, bench, closedGate, KeepingStore, message, until } from './harness.js'
 
 test('a message held longer than ackHold is parked, acknowledged and finished from there', async () => {
   const gate = closedGate()
@@ -99,26 +99,42 @@ test('past the bound of parked messages a message stays on its lane', async () =
   assert.equal(engine.stats().handled, 4)
 })
 
-test('a message that cannot be parked stays on its lane with all its attempts, and is not lost', async () => {
-  const store = new KeepingStore()
-  store.fail = (method) => (method === 'park' ? new Error('disk full') : undefined)
-  let runs = 0
+/** A route `a` whose first runs fail. */
+function failing(first: number, attempts: number, options: BenchOptions) {
+  const runs: number[] = []
   const { send, engine } = bench(
     (router) =>
       router.on(
         'a',
-        () => {
-          runs += 1
-          throw new Error('boom')
+        (ctx) => {
+          runs.push(ctx.attempt)
+          if (runs.length <= first) throw new Error('not yet')
         },
-        { attempts: 2, backoff: { first: 5, max: 5, jitter: 0 } },
+        { attempts, backoff: { first: 5, max: 5, jitter: 0 } },
       ),
-    { store },
+    options,
   )
+  return { send, engine, runs }
+}
+
+test('a message that cannot be parked stays on its lane with all its attempts, and is not lost', async () => {
+  const store = new KeepingStore()
+  store.fail = (method) => (method === 'park' ? new Error('disk full') : undefined)
+  const { send, engine, runs } = failing(2, 2, { store })
   await send('a', 1)
-  assert.equal(runs, 2)
+  assert.deepEqual(runs, [1, 2])
   assert.equal(store.inner.letters.length, 1)
   assert.equal(engine.stats().park_refused, 1)
+})
+
+test('a retryable failure while nothing can be parked pauses on its lane and is tried again', async () => {
+  const store = new KeepingStore()
+  const { send, engine, runs } = failing(2, 3, { store, parking: { messages: 0 } })
+  await send('a', 1)
+  assert.deepEqual(runs, [1, 2, 3])
+  assert.deepEqual(store.inner.letters, [])
+  assert.equal(engine.stats().retried, 2)
+  assert.equal(engine.stats().parked, 0)
 })
 
 test('parked messages of an earlier life are finished after a restart, in the order of their key', async () => {

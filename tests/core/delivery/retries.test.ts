@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { MemoryStore } from '../../../core/delivery/memory-store.js'
-import { bench, KeepingStore, until } from './harness.js'
+import { bench, type KeepingStore, until } from './harness.js'
 
 const fast = { first: 5, max: 5, jitter: 0 }
 
@@ -72,26 +72,4 @@ test('without durable storage a message gets one attempt', async () => {
   await send('a', 1)
   assert.equal(runs, 1)
   assert.equal(store.letters.length, 1)
-})
-
-test('a retryable failure while nothing can be parked pauses on its lane and is tried again', async () => {
-  const store = new KeepingStore()
-  let runs = 0
-  const { send, engine } = bench(
-    (router) =>
-      router.on(
-        'a',
-        () => {
-          runs += 1
-          if (runs < 3) throw new Error('not yet')
-        },
-        { attempts: 3, backoff: fast },
-      ),
-    { store, parking: { messages: 0 } },
-  )
-  await send('a', 1)
-  assert.equal(runs, 3)
-  assert.deepEqual(store.inner.letters, [])
-  assert.equal(engine.stats().retried, 2)
-  assert.equal(engine.stats().parked, 0)
 })
