@@ -197,6 +197,14 @@ export const targetSchema = z
   })
   .meta({ id: 'PollingTarget' })
 
+/** As it is answered when it was made or changed. */
+export const targetReportSchema = targetSchema
+  .extend({
+    bus_load_percent: z.number().nullable().describe('What polling takes of its bus now; null where it is not polled'),
+    warning: z.string().nullable().describe('Where the bus is over 80 % full, or the answer may come too late'),
+  })
+  .meta({ id: 'PollingTargetReport' })
+
 export const pointViewSchema = storedPoint.extend({ device_id: z.string() }).meta({ id: 'Point' })
 
 export const cacheEntrySchema = z

@@ -35,6 +35,8 @@ export interface SidecarServices {
   readonly buses?: () => readonly BusView[]
   /** How a device is polled just now. Throws DEVICE_UNKNOWN. */
   readonly devicePlan?: (deviceId: string) => DevicePlanView
+  /** What polling takes of the bus of a device; undefined where nothing polls there. */
+  readonly busLoad?: (deviceId: string) => BusLoadView | undefined
   readonly readings?: ReadingService
   readonly events?: (query: EventQuery) => Promise<Page<EventView>>
   readonly audit?: (query: AuditQuery) => Promise<Page<AuditView>>
@@ -134,6 +136,8 @@ export interface PlantChanges {
 
 /** How many changes there were. `unchanged` counts updates after which all is as it was. */
 export interface PlantChanged {
+  /** Of buses that are nearly full or overloaded with what was changed. */
+  readonly warnings: readonly string[]
   readonly devices: { readonly created: number; readonly updated: number; readonly unchanged: number }
   readonly targets: { readonly created: number; readonly updated: number; readonly unchanged: number }
 }
@@ -231,6 +235,13 @@ export interface DeviceStateView {
 
 /** Milliseconds of a round trip on its bus; null before the first answer. */
 export type DevicePlanView = DevicePlan & { readonly measured_round_trip_ms: number | null }
+
+export interface BusLoadView {
+  /** Of the time of the bus. */
+  readonly percent: number
+  /** A sentence where that is over 80 %, or where an answer may come too late. */
+  readonly warning: string | null
+}
 
 export interface DeadLetterView {
   readonly id: string

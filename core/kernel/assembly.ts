@@ -130,6 +130,7 @@ export async function assemble(options: AssemblyOptions): Promise<Product> {
     audit: (entry) => storage.audit(entry),
     profiles: () => loadProfiles(app),
     gateways: () => field.gateways().map((gateway) => ({ ...gateway })),
+    loads: () => poller.status().buses,
     checkLoad: (target, how) => void poller.checkTarget(target, how),
     checkLoads: (after, changed) =>
       trialLoad({

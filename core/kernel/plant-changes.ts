@@ -142,7 +142,10 @@ export async function storeChanges(
   return ids
 }
 
-export function countChanges(changes: PlantChanges, { devices, targets }: ChangedPlant): PlantChanged {
+export function countChanges(
+  changes: PlantChanges,
+  { devices, targets }: ChangedPlant,
+): Omit<PlantChanged, 'warnings'> {
   const count = (asked: { readonly update: readonly unknown[] }, done: readonly ChangedRecord<unknown>[]) => {
     const created = done.filter(({ before }) => before === undefined).length
     const updated = done.length - created

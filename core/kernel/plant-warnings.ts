@@ -1,6 +1,8 @@
 import type { DeviceRecord, TargetRecord } from '../modbus/device-record.js'
 import { normalizeDevice } from '../modbus/device-schema.js'
 import { unreadWatches } from '../modbus/watched-points.js'
+import type { Logger } from '../observability/logger.js'
+import type { BusLoad } from '../poller/bus-load.js'
 import type { PlantDefinition } from './create-app.js'
 
 /** What a person should know about devices that are not as the application's file says. */
@@ -27,6 +29,34 @@ export function deviceWarnings(
       ? []
       : [`${names(moved)}: another address in the application's file than in the database; the database holds`]),
   ]
+}
+
+/**
+ * What is wrong with a plant that is in force, said once: a point may go after a target that watches it came, a line be made
+ * slower, rows are edited by hand.
+ */
+export class PlantWarnings {
+  readonly #logger: Logger
+  #said: ReadonlySet<string> = new Set()
+
+  constructor(logger: Logger) {
+    this.#logger = logger
+  }
+
+  tell(devices: readonly DeviceRecord[], targets: readonly TargetRecord[], loads: readonly BusLoad[]): void {
+    const found = [
+      ...deafTargets(devices, targets).map(({ sentence, ...facts }) => ({ key: sentence, sentence, facts })),
+      ...loads.flatMap(({ bus, load, warning }) => {
+        // Its share moves with each change: once for a bus that is nearly full, once for one that is overloaded.
+        const key = `${bus} ${load > 1 ? 'overloaded' : 'full'}`
+        return warning === null
+          ? []
+          : [{ key, sentence: warning, facts: { bus, load_percent: Math.round(load * 100) } }]
+      }),
+    ]
+    for (const { key, sentence, facts } of found) if (!this.#said.has(key)) this.#logger.warn(facts, sentence)
+    this.#said = new Set(found.map(({ key }) => key))
+  }
 }
 
 /** Active targets that watch what they do not read, so that it never fires. */

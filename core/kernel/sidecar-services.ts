@@ -73,6 +73,11 @@ export function sidecarServices(parts: SidecarParts): SidecarServices {
       const bus = field.gateways().find(({ id }) => id === plan.bus)
       return { ...plan, measured_round_trip_ms: bus?.round_trip_ms ?? null }
     },
+    busLoad: (deviceId) => {
+      const bus = field.polling.busOf(deviceId)
+      const found = poller.status().buses.find((one) => one.bus === bus)
+      return found && { percent: Math.round(found.load * 1_000) / 10, warning: found.warning }
+    },
     ...(supervisor === undefined ? {} : { workers: workerService(supervisor, config.app.shutdownMs) }),
     live: parts.live,
     ...parts.kept,

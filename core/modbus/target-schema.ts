@@ -39,7 +39,12 @@ const fields = {
 }
 
 /** Of a record that is sent back as it was shown. */
-const shown = { id: z.number().int().meta({ readOnly: true }), ...shownTimes }
+const shown = {
+  id: z.number().int().meta({ readOnly: true }),
+  bus_load_percent: z.number().nullable().meta({ readOnly: true }),
+  warning: z.string().nullable().meta({ readOnly: true }),
+  ...shownTimes,
+}
 
 /** Body of a polling target that is created. The id of one that it is a copy of is ignored. */
 export const targetInputSchema = z

@@ -59,6 +59,7 @@ export function registerDeviceImport({ program, action }: Registry): void {
           if (plan.mistakes.length > 0) return refuse(context, json, path, plan.mistakes)
           try {
             const facts = { ...(await keeper.change(changesOf(plan))), dry_run: options.dryRun === true }
+            for (const warning of facts.warnings) context.err(warning)
             context.out(json ? JSON.stringify(facts) : sentence(facts))
             return EXIT.ok
           } catch (error) {
@@ -148,7 +149,7 @@ async function withKeeper<T>(
             await within.audit.append(auditEntries(changed, ids, { kind: 'cli', name: userName() }))
           })
         }
-        return countChanges(changes, changed)
+        return { ...countChanges(changes, changed), warnings: [] }
       },
     })
   })

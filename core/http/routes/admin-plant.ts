@@ -46,7 +46,10 @@ export function adminPlantRoutes(app: SidecarApp, { services }: RouteContext): v
           dry_run: queryBoolean().default(false).describe('Check only'),
         }),
         body: changesSchema,
-        response: answers({ 200: z.object({ devices: counts, targets: counts }) }, [404, 409]),
+        response: answers(
+          { 200: z.object({ devices: counts, targets: counts, warnings: z.array(z.string()) }) },
+          [404, 409],
+        ),
       },
     },
     async (request) => {

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { TargetInput } from '../../modbus/device-record.js'
+import type { TargetInput, TargetRecord } from '../../modbus/device-record.js'
 import { deviceIdSchema } from '../../modbus/device-schema.js'
 import { targetInputSchema, targetUpdateSchema } from '../../modbus/target-schema.js'
 import type { SidecarApp } from '../app.js'
@@ -10,6 +10,7 @@ import {
   okMessage,
   queryBoolean,
   queryInteger,
+  targetReportSchema,
   targetSchema,
 } from '../schemas.js'
 import { present, type RouteContext } from './context.js'
@@ -23,6 +24,10 @@ const force = z.object({
 export function adminPollingRoutes(app: SidecarApp, { services }: RouteContext): void {
   const tags = ['admin: polling']
   const { targets } = services
+  const reported = (target: TargetRecord) => {
+    const bus = target.is_active ? services.busLoad?.(target.device_id) : undefined
+    return { ...target, bus_load_percent: bus?.percent ?? null, warning: bus?.warning ?? null }
+  }
 
   app.get(
     '/api/admin/polling',
@@ -77,13 +82,13 @@ export function adminPollingRoutes(app: SidecarApp, { services }: RouteContext):
         summary: 'Creates a target',
         querystring: force,
         body: targetInputSchema,
-        response: answers({ 201: targetSchema }, [404, 409]),
+        response: answers({ 201: targetReportSchema }, [404, 409]),
       },
     },
     async (request, reply) => {
       const { caller, query } = request
       const created = await targets.create(request.body as TargetInput, caller.actor, { force: query.force })
-      return reply.code(201).send(created)
+      return reply.code(201).send(reported(created))
     },
   )
 
@@ -96,13 +101,13 @@ export function adminPollingRoutes(app: SidecarApp, { services }: RouteContext):
         params,
         querystring: force,
         body: targetUpdateSchema,
-        response: answers({ 200: targetSchema }, [404, 409]),
+        response: answers({ 200: targetReportSchema }, [404, 409]),
       },
     },
     async (request) => {
       const { caller, query } = request
       const changes = request.body as Partial<TargetInput>
-      return targets.update(request.params.target_id, changes, caller.actor, { force: query.force })
+      return reported(await targets.update(request.params.target_id, changes, caller.actor, { force: query.force }))
     },
   )
 
@@ -125,8 +130,15 @@ export function adminPollingRoutes(app: SidecarApp, { services }: RouteContext):
 
   app.post(
     '/api/admin/polling/:target_id/activate',
-    { schema: { tags, summary: 'Switches a target on', params, response: answers({ 200: targetSchema }, [404, 409]) } },
-    async (request) => targets.activate(request.params.target_id, request.caller.actor),
+    {
+      schema: {
+        tags,
+        summary: 'Switches a target on',
+        params,
+        response: answers({ 200: targetReportSchema }, [404, 409]),
+      },
+    },
+    async (request) => reported(await targets.activate(request.params.target_id, request.caller.actor)),
   )
 
   app.post(

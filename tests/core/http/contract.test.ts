@@ -138,6 +138,21 @@ test('points are asked for by name, also by one with a comma in it', async (cont
   assert.equal(await values('points=L1,%20L2'), 'POINT_UNKNOWN')
 })
 
+test('a target that is made or changed reports what polling takes of its bus, and is taken as it was shown', async (context) => {
+  const { services } = await livePlant(context)
+  const busLoad = () => ({ percent: 85.5, warning: 'Polling takes 86 % of the time of bus b' })
+  const sidecar = await start(context, { services: { ...services, busLoad } })
+  const made = await sidecar.send('POST', '/api/admin/polling', { device_id: 'meter-1', address: 3 })
+  assert.deepEqual([made.status, made.body.bus_load_percent, made.body.warning], [201, 85.5, busLoad().warning])
+  const path = `/api/admin/polling/${made.body.id}`
+  const changed = await sidecar.send('PUT', path, { ...made.body, interval_ms: 500 })
+  assert.deepEqual([changed.status, changed.body.interval_ms, changed.body.bus_load_percent], [200, 500, 85.5])
+  const off = await sidecar.send('PUT', path, { is_active: false })
+  assert.deepEqual([off.body.bus_load_percent, off.body.warning], [null, null])
+  assert.equal((await sidecar.send('POST', `${path}/activate`)).body.bus_load_percent, 85.5)
+  assert.equal('warning' in (await sidecar.get(path)).body, false)
+})
+
 test('a write that the device accepted and has not finished is 202', async (context) => {
   const { services, device } = await livePlant(context)
   const sidecar = await start(context, { services })
