@@ -36,6 +36,8 @@ type Options = OpenOptions & { readonly clock: Clock }
 const READERS = 2
 /** How much longer than the server we wait for its word that a statement took too long, milliseconds. */
 const READER_GRACE_MS = 2_000
+/** A lease that is not renewed lapses: its connection is given up while there is time to renew it over another. */
+const LEASE_STATEMENT_MS = 3_000
 /** What is written to see whether a disk has room. */
 const TRY_BYTES = 512 * 1024
 
@@ -61,6 +63,8 @@ export class SqlStore implements Store {
   readonly #sqlite: SqliteReadings | undefined
   /** Reads history beside what is written. */
   readonly #reader: { readonly kysely: Kysely<unknown>; readonly thread?: SqliteThread } | undefined
+  /** Renews leases, whoever keeps the other connections busy. */
+  readonly #leasing: Kysely<unknown> | undefined
   /** Of each pool of a server. */
   readonly #logins: Login[] = []
   readonly #listeners = new Set<(state: StoreState) => void>()
@@ -100,7 +104,8 @@ export class SqlStore implements Store {
     this.deadLetters = new DeadLetterRepository(context)
     this.parked = new ParkedRepository(context)
     this.idempotency = new IdempotencyRepository(context)
-    this.leases = new LeaseRepository(context, options.clock)
+    this.#leasing = this.#leasingOf(config, echo)
+    this.leases = new LeaseRepository(this.#contextOf(this.#leasing ?? this.kysely), options.clock)
     this.revision = new Revision(context, this.#thread)
     this.keys = new KeyRepository(context)
   }
@@ -181,14 +186,18 @@ export class SqlStore implements Store {
     this.#cancelCheck?.()
     await this.#checking
     await this.#sqlite?.fresh.stop()
-    await Promise.all([this.kysely.destroy(), this.#reader?.kysely.destroy()])
+    await Promise.all([this.kysely.destroy(), this.#reader?.kysely.destroy(), this.#leasing?.destroy()])
     await Promise.all([this.#thread?.close(), this.#reader?.thread?.close()])
   }
 
-  #kyselyOf(dialect: Dialect, { echo, isReader = false }: { echo: boolean; isReader?: boolean }): Kysely<unknown> {
+  #kyselyOf(
+    dialect: Dialect,
+    { echo, isReader = false, isJudge = true }: { echo: boolean; isReader?: boolean; isJudge?: boolean },
+  ): Kysely<unknown> {
     const { logger } = this.#options
+    const onTrouble = (trouble: Trouble, error: unknown) => isJudge && this.#trouble(trouble, error)
     return new Kysely<unknown>({
-      dialect: watchedDialect(dialect, { isReader, onTrouble: (trouble, error) => this.#trouble(trouble, error) }),
+      dialect: watchedDialect(dialect, { isReader, onTrouble }),
       ...(echo && {
         log: (event) => logger.info({ sql: event.query.sql, ms: event.queryDurationMillis }, 'SQL'),
       }),
@@ -208,6 +217,13 @@ export class SqlStore implements Store {
     if (config.file === ':memory:') return undefined
     const thread = new SqliteThread(config.file)
     return { thread, kysely: this.#kyselyOf(this.#dialectOf(config, thread), { echo, isReader: true }) }
+  }
+
+  #leasingOf(config: ServerConfig, echo: boolean): Kysely<unknown> | undefined {
+    if (config.kind === 'sqlite') return undefined
+    const dialect = this.#dialectOf({ ...config, poolSize: 1 }, undefined, { statementMs: LEASE_STATEMENT_MS })
+    // Too slow for leases is not away.
+    return this.#kyselyOf(dialect, { echo, isJudge: false })
   }
 
   #contextOf(db: Kysely<unknown>, reads = db): RepositoryContext {

@@ -77,7 +77,7 @@ export class BusLeases implements BusOwnership {
   #beat: number
   #cancelBeat: (() => void) | undefined
   #round: Promise<void> | undefined
-  /** A bus was wanted while a round ran that knows nothing of it. */
+  /** The round that runs knows too little: nothing of a bus that was wanted meanwhile, or only what was long ago. */
   #again = false
   #rounds = 0
   #isAway = false
@@ -177,7 +177,8 @@ export class BusLeases implements BusOwnership {
   }
 
   async #look(): Promise<void> {
-    const { book, owner, reachable = () => true } = this.#options
+    const { book, owner, reachable = () => true, clock } = this.#options
+    const askedAt = clock.monotonic()
     const holders = [...this.#holders]
     const alone = this.#neighbours.size === 0
     // A line of another host is not competed for; alone, an adapter that is unplugged is an outage and says so.
@@ -188,6 +189,11 @@ export class BusLeases implements BusOwnership {
       if (this.#rounds++ % LOOK_AROUND === 0) await this.#lookAround()
     } catch (error) {
       this.#goOnAlone(error)
+      return
+    }
+    // Stood still meanwhile, this process reads what the database said before others could take over.
+    if (clock.monotonic() - askedAt > this.#termMs) {
+      this.#again = true
       return
     }
     if (this.#isAway) this.#options.logger.info({}, 'leases of buses are renewed again')

@@ -45,7 +45,8 @@ export class FakeClock implements Clock {
       const next = this.#timers.filter(({ at }) => at <= until).sort((a, b) => a.at - b.at)[0]
       if (next === undefined) break
       this.#timers = this.#timers.filter((timer) => timer !== next)
-      this.#moveTo(next.at)
+      // What fell due while the process stood still runs now.
+      this.#moveTo(Math.max(this.#monotonic, next.at))
       next.run()
       await settle()
     }

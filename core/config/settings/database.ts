@@ -63,7 +63,7 @@ export const DATABASE_SETTINGS = {
     names: ['DB_POOL_SIZE'],
     kind: integer(1, 100),
     fallback: 5,
-    about: 'Connections kept to a database server. Two more read history.',
+    about: 'Connections kept to a database server. Two more read history, one renews leases.',
   }),
   dbEcho: setting({
     path: 'database.echo',

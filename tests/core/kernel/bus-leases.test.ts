@@ -106,6 +106,36 @@ test('a process that stood still for a term owns nothing until the database has 
   assert.equal(leases.holder(BUS).owner, 'plant-b')
 })
 
+test('what the database said before the process stood still decides nothing', async (t) => {
+  const book = new TestLeaseBook()
+  const { leases, clock } = bench(t, book)
+  leases.want([BUS])
+  await leases.decided(BUS)
+  let arrive = () => {}
+  book.underWay = new Promise((resolve) => {
+    arrive = resolve
+  })
+  await clock.advance(TERM_MS / 4)
+  // The database has answered that the bus is ours, and the process is stopped before it reads that.
+  book.owners.set(`bus/${BUS}`, 'plant-b')
+  clock.standStill(TERM_MS * 2)
+  await clock.advance(0)
+  const { asked } = book
+  let isMine = false
+  const seen = () => {
+    isMine ||= leases.holder(BUS).mine
+  }
+  book.underWay = Promise.resolve()
+  arrive()
+  for (let turn = 0; turn < 100; turn += 1) {
+    await Promise.resolve()
+    seen()
+  }
+  assert.equal(isMine, false, 'never two owners')
+  assert.equal(leases.holder(BUS).owner, 'plant-b')
+  assert.equal(book.asked, asked + 1, 'asked once more')
+})
+
 test('a line of another host is not competed for where there are several installations', async (t) => {
   const book = new TestLeaseBook()
   book.owners.set('installation/plant-b', 'plant-b')

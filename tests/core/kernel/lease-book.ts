@@ -8,17 +8,21 @@ export class TestLeaseBook implements LeaseBook {
   asked = 0
   /** What the book answers instead. */
   failure: Error | undefined
+  /** How long what the book answered is under way. */
+  underWay: Promise<void> | undefined
 
   async acquireAll(names: readonly string[], owner: string): Promise<ReadonlyMap<string, Lease>> {
     this.asked += 1
     this.#answer()
-    return new Map(
+    const answer = new Map<string, Lease>(
       names.map((name) => {
         const holder = this.owners.get(name) ?? owner
         this.owners.set(name, holder)
         return [name, holder === owner ? { held: true, epoch: 1 } : { held: false, owner: holder, epoch: 1 }]
       }),
     )
+    await this.underWay
+    return answer
   }
 
   async releaseAll(names: readonly string[], owner: string): Promise<void> {
