@@ -2,13 +2,14 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, extname, join } from 'node:path'
 import { COMPILED_FOLDERS } from '../config/compile-app.js'
 import { registerLoader } from '../config/typescript-loader.js'
-import { type DeviceProfile, expandProfile, readProfile } from '../modbus/profile.js'
+import { type DeviceProfile, readProfile } from '../modbus/profile.js'
 import { commitRouters } from '../router/commit.js'
 import { loadMiddleware, loadRouters } from '../router/discovery.js'
 import type { Dispatcher, Route } from '../router/route.js'
 import { RouteMQError } from '../support/errors.js'
 import { moduleUrl } from '../support/source-module.js'
 import { type App, createApp, type PlantDefinition } from './create-app.js'
+import { checkPlant } from './plant-definition.js'
 
 const EXTENSIONS = ['.ts', '.mts', '.js', '.mjs']
 
@@ -26,7 +27,7 @@ export async function loadApp(root: string): Promise<App> {
 async function importApp(file: string): Promise<App> {
   const exported = await importDefault(file)
   if (isApp(exported)) return exported
-  throw new RouteMQError('ROUTER_INVALID', `${file} must export what createApp() returns as its default`)
+  throw new RouteMQError('CONFIG_INVALID', `${file} must export what createApp() returns as its default`)
 }
 
 /** Whether all that is imported by path lies in folders that were compiled, where anything was. */
@@ -53,13 +54,11 @@ export async function loadPlant(app: App): Promise<PlantDefinition> {
   const file = findModule(join(app.root, app.devices))
   if (file === undefined) return { devices: [], targets: [] }
   const exported = await importDefault(file)
-  if (isPlant(exported)) {
-    const isProfiled = exported.devices.some(({ profile }) => profile !== undefined)
-    if (!isProfiled) return exported
-    const profiles = await loadProfiles(app)
-    return { ...exported, devices: exported.devices.map((device) => expandProfile(device, profiles)) }
+  if (!isPlant(exported)) {
+    throw new RouteMQError('CONFIG_INVALID', `${file} must export what defineDevices() returns as its default`)
   }
-  throw new RouteMQError('DEVICE_INVALID', `${file} must export what defineDevices() returns as its default`)
+  const isProfiled = exported.devices.some((device) => device?.profile !== undefined)
+  return checkPlant(file, exported, isProfiled ? await loadProfiles(app) : new Map())
 }
 
 /** The device profiles of an application: `app/profiles/*.yaml` and `*.json`, by file name. */
@@ -78,7 +77,11 @@ export async function loadProfiles(app: App): Promise<ReadonlyMap<string, Device
     } catch (cause) {
       throw new RouteMQError('DEVICE_INVALID', `${path} cannot be read: ${(cause as Error).message}`, { cause })
     }
-    profiles.set(file.slice(0, -extname(file).length), readProfile(content, path))
+    const name = file.slice(0, -extname(file).length)
+    if (profiles.has(name)) {
+      throw new RouteMQError('DEVICE_INVALID', `${path}: another file in ${folder} describes the profile ${name} too`)
+    }
+    profiles.set(name, readProfile(content, path))
   }
   return profiles
 }
@@ -93,7 +96,7 @@ async function importDefault(file: string): Promise<unknown> {
     return module.default
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause)
-    throw new RouteMQError('ROUTER_INVALID', `${file} could not be loaded: ${reason}`, { cause })
+    throw new RouteMQError('CONFIG_INVALID', `${file} could not be loaded: ${reason}`, { cause })
   }
 }
 

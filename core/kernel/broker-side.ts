@@ -4,6 +4,7 @@ import { type EmbeddedBroker, startEmbeddedBroker } from '../mqtt/embedded-broke
 import { refuseUsedClientId } from '../mqtt/presence.js'
 import { PublishingLink } from '../mqtt/publishing-link.js'
 import { readRetained } from '../mqtt/read-retained.js'
+import { RouteMQError } from '../support/errors.js'
 import { clientIdOf } from '../workers/client-id.js'
 import type { AssemblyOptions } from './assembly.js'
 import { liveCredentials } from './live-credentials.js'
@@ -69,6 +70,8 @@ export async function startLink(
   closers.add('link', () => link.stop())
   // A broker that is away delays nothing: the link goes on trying, and what is published meanwhile is kept.
   const connected = link.start({ limitMs: 5_000, keepTrying: true }).catch((error: unknown) => {
+    // A start that ends for another reason says that, and nothing of a broker.
+    if (error instanceof RouteMQError && error.code === 'SHUTTING_DOWN') return
     logger.warn({ error }, 'the broker is away; trying on')
   })
   if (broker.embedded !== undefined) await connected

@@ -4,6 +4,9 @@ import type { FieldEvent } from '../modbus/field-event.js'
 import type { WriteAuditRecord } from '../modbus/write-audit.js'
 import type { FieldChange } from '../poller/field-changes.js'
 
+/** Longest text of a refusal. */
+const TEXT_LENGTH = 4_000
+
 /** A write of the field side as the audit keeps it. */
 export function auditEntry(record: WriteAuditRecord): AuditInput {
   const { id, item, register_type, address } = record
@@ -13,9 +16,9 @@ export function auditEntry(record: WriteAuditRecord): AuditInput {
     actor: record.actor,
     action: 'write',
     device_id: record.device_id,
-    subject: subjectOf(record),
+    subject: readable(subjectOf(record)) as string,
     before: record.before,
-    after: record.after ?? askedFor(item),
+    after: record.after ?? readable(askedFor(item)),
     outcome: record.refused ? 'refused' : record.outcome,
     code: record.error?.code ?? null,
     duration_ms: record.duration_ms,
@@ -24,9 +27,14 @@ export function auditEntry(record: WriteAuditRecord): AuditInput {
       unit: record.unit,
       register_type,
       address,
-      ...(record.error === null ? {} : { error: record.error }),
+      ...(record.error === null ? {} : { error: readable(record.error) }),
     },
   }
+}
+
+/** A refused command quotes what a stranger sent, as long as that may be: a page of a thousand must stay readable. */
+function readable(value: unknown): unknown {
+  return withTexts(value, (text) => (text.length <= TEXT_LENGTH ? text : `${text.slice(0, TEXT_LENGTH)}…`))
 }
 
 function subjectOf({ item, register_type, address }: WriteAuditRecord): string {
@@ -43,31 +51,26 @@ function askedFor(item: WriteItem): unknown {
 
 /** Longest device id of a table; what a stranger names may be longer. */
 const DEVICE_ID_LENGTH = 50
-/** A text of an entry: a certificate fits, and a page of a thousand refusals stays readable. */
-const TEXT_LENGTH = 4_000
 
 /** An entry as it is kept, with the request that it was made for. */
 export function named(entry: AuditInput): AuditInput {
   const { request_id } = entry.actor
-  return storable(request_id === undefined ? entry : { ...entry, details: { ...entry.details, request_id } })
+  return storable(
+    request_id === undefined ? entry : { ...entry, details: { ...entry.details, request_id: readable(request_id) } },
+  )
 }
 
-/** What was refused names what a stranger sent: no table takes a NUL, and neither its columns nor its readers everything. */
+/** What was refused names what a stranger sent: no table takes a NUL, and its columns have an end. */
 export function storable(entry: AuditInput): AuditInput {
-  const clean = kept(entry) as AuditInput
+  const clean = withTexts(entry, (text) => text.replaceAll('\u0000', '\ufffd')) as AuditInput
   return { ...clean, device_id: clean.device_id?.slice(0, DEVICE_ID_LENGTH) ?? null }
 }
 
-function kept(value: unknown): unknown {
-  if (typeof value === 'string') return keptText(value)
-  if (Array.isArray(value)) return value.map(kept)
+function withTexts(value: unknown, change: (text: string) => string): unknown {
+  if (typeof value === 'string') return change(value)
+  if (Array.isArray(value)) return value.map((inner) => withTexts(inner, change))
   if (typeof value !== 'object' || value === null || value instanceof Date) return value
-  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [keptText(key), kept(inner)]))
-}
-
-function keptText(text: string): string {
-  const part = text.length <= TEXT_LENGTH ? text : `${text.slice(0, TEXT_LENGTH)}…`
-  return part.replaceAll('\u0000', '\ufffd')
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [change(key), withTexts(inner, change)]))
 }
 
 /** A watched field of a polling target that changed. */

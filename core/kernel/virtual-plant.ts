@@ -64,7 +64,14 @@ export async function startVirtualPlant(options: VirtualPlantOptions): Promise<V
     for (const { name, persist, ...device } of named) {
       const store = persist === false ? undefined : registers?.of(name)
       const log = logger.child({ virtual_device: name })
-      const started = await startVirtualDevice({ ...device, ...(store && { store }), logger: log, clock })
+      const started = await startVirtualDevice({ ...device, ...(store && { store }), logger: log, clock }).catch(
+        (cause: unknown) => {
+          if (!(cause instanceof RouteMQError) || cause.code !== 'PORT_IN_USE') throw cause
+          const { port, host } = cause.details ?? {}
+          const message = `port ${port} on ${host}, wanted by the virtual device ${name}, is taken`
+          throw new RouteMQError('PORT_IN_USE', message, { details: { ...cause.details, virtual_device: name }, cause })
+        },
+      )
       devices.set(name, started)
       started.onWrite((write) => tell(name, write))
       logger.info({ virtual_device: name, ...started.endpoint }, 'a virtual device listens')

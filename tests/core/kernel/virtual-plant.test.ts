@@ -155,6 +155,9 @@ test('a file with mistakes, a name that is no topic level and a port that is tak
   const { start } = plantOf(t, { 'plc.yaml': PLC })
   const taken = await start()
   const { port } = taken.devices.get('plc')!
-  assert.match(await codeOf({ 'one.yaml': PLC, 'two.yaml': `port: ${port}\n${PLC}` }), /^PORT_IN_USE/)
+  assert.match(
+    await codeOf({ 'one.yaml': PLC, 'two.yaml': `port: ${port}\n${PLC}` }),
+    /^PORT_IN_USE port .* wanted by the virtual device two, is taken/,
+  )
   await taken.close()
 })
