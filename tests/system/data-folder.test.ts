@@ -12,17 +12,10 @@ import { makeProject } from '../e2e/support/project.js'
 const DISK_MIB = 24
 
 test('a disk that fills up: /health says so, nothing crashes, and all is well when there is room again', async (t) => {
-  const project = makeProject()
-  const data = join(project.root, 'data')
-  let product: Product | undefined
-  t.after(async () => {
-    await product?.stop()
-    spawnSync('umount', ['-l', data])
-    project.remove()
-  })
-  if (!smallDisk(t, data)) return
-  const running = await Product.start(project.root, { env: { ROUTEMQ_DEMO: 'true' } })
-  product = running
+  const project = smallProject(t)
+  if (project === undefined) return
+  const { data } = project
+  const running = await project.start('info')
   const write = (value: number) => running.post('/api/devices/office-eng/registers/write', { address: 10, value })
   const ballast: string[] = []
   await until(async () => {
@@ -82,25 +75,17 @@ for (const { what, refuse, allow, why } of [
   },
 ]) {
   test(`${what} after a power cut: the product starts, polls and reads, says that writes are refused, and mends itself`, async (t) => {
-    const project = makeProject()
-    const data = join(project.root, 'data')
-    const env = { ROUTEMQ_DEMO: 'true', LOG_LEVEL: 'warn' }
-    let product: Product | undefined
-    t.after(async () => {
-      await product?.stop()
-      spawnSync('umount', ['-l', data])
-      project.remove()
-    })
-    if (!smallDisk(t, data)) return
-    const before = await Product.start(project.root, { env })
+    const project = smallProject(t)
+    if (project === undefined) return
+    const { data } = project
+    const before = await project.start('warn')
     assert.equal((await before.post('/api/devices/office-eng/registers/write', { address: 10, value: 7 })).status, 200)
     const cut = once(before.child, 'close')
     before.child.kill('SIGKILL')
     await cut
     refuse(data)
 
-    const running = await Product.start(project.root, { env })
-    product = running
+    const running = await project.start('warn')
     const unable = await health(running, 503)
     assert.match(String(unable.details.writes), /writes are refused: nothing can be audited/)
     assert.match(String(unable.details.disk), why)
@@ -160,16 +145,28 @@ async function health(product: Product, status: number): Promise<Health> {
   return body as Health
 }
 
-/** A file system of its own, so that it may be filled; false, and skipped, where this user may not mount one. */
-function smallDisk(t: TestContext, at: string): boolean {
-  mkdirSync(at)
-  const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${DISK_MIB}m`, 'tmpfs', at])
+/** A project whose data folder is a file system of its own, so that it may be filled; undefined, and skipped, where this user may not mount one. */
+function smallProject(t: TestContext) {
+  const project = makeProject()
+  const data = join(project.root, 'data')
+  let product: Product | undefined
+  t.after(async () => {
+    await product?.stop()
+    spawnSync('umount', ['-l', data])
+    project.remove()
+  })
+  mkdirSync(data)
+  const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${DISK_MIB}m`, 'tmpfs', data])
   if (mounted.status !== 0) {
     console.log(`SKIPPED: ${t.name}; no right to mount a small disk (1)`)
     t.skip('no right to mount a small disk')
-    return false
+    return undefined
   }
-  return true
+  const start = async (logLevel: string) => {
+    product = await Product.start(project.root, { env: { ROUTEMQ_DEMO: 'true', LOG_LEVEL: logLevel } })
+    return product
+  }
+  return { data, start }
 }
 
 function remount(data: string, how: 'ro' | 'rw'): void {
