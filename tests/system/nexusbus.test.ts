@@ -45,9 +45,11 @@ for (const kind of DATABASES.filter(({ name }) => name !== 'MariaDB')) {
       const result = await runCommand(project.root, ['import', 'nexusbus', theirs.url, '--json', ...more])
       return { ...result, facts: JSON.parse(result.stdout) }
     }
-    assert.deepEqual((await run('--dry-run')).facts, { devices: 4, targets: 3, dry_run: true })
+    const checked = await run('--dry-run')
+    assert.equal((await running.json('/api/admin/devices/pump-1')).status, 404)
     const first = await run()
-    assert.equal(first.code, 5, first.stderr)
+    assert.deepEqual([checked.code, first.code], [5, 5], first.stderr)
+    assert.deepEqual(checked.facts, { ...first.facts, dry_run: true })
     const { devices, targets } = first.facts
     assert.deepEqual([devices.created, devices.kept, targets.created, targets.kept], [2, 1, 2, 1])
     assert.deepEqual(
