@@ -17,6 +17,8 @@ import { SharedReads } from './shared-reads.js'
 import type { ModbusCall } from './transport/transport.js'
 
 const READ_FUNCTION: Readonly<Record<RegisterType, 1 | 2 | 3 | 4>> = { coil: 1, discrete: 2, holding: 3, input: 4 }
+/** An answer that is taken in so long after its time-out came while this process could not run, nobody knows when. */
+const HELD_UP_MS = 100
 /** First pause after "server busy"; it doubles up to ten times itself. */
 const BUSY_PAUSE_MS = 100
 
@@ -131,7 +133,7 @@ export class Device {
     const wait = { timeoutMs }
     let sentAt = Number.NEGATIVE_INFINITY
     try {
-      return await this.#readOnce(block, (onSent) =>
+      return await this.#readOnce(block, timeoutMs, (onSent) =>
         bus.submit({
           device: this.id,
           unit: this.unit,
@@ -233,7 +235,7 @@ export class Device {
     for (let attempt = 0; ; ) {
       try {
         const mayRepeat = attempt < this.record.max_retries && attempt === 0
-        return await this.#readOnce(block, (sent) => {
+        return await this.#readOnce(block, this.timeoutMs, (sent) => {
           const both = () => {
             onSent()
             sent()
@@ -255,7 +257,11 @@ export class Device {
   }
 
   /** What `ask` brings, cached unless a write came between; it calls back when its request goes to the wire. */
-  async #readOnce(block: ReadBlock, ask: (onSent: () => void) => Promise<BusAnswer>): Promise<BlockReading> {
+  async #readOnce(
+    block: ReadBlock,
+    timeoutMs: number,
+    ask: (onSent: () => void) => Promise<BusAnswer>,
+  ): Promise<BlockReading> {
     const { cache } = this.#context
     let ticket = undefined as ReturnType<ReadCache['open']> | undefined
     try {
@@ -263,6 +269,9 @@ export class Device {
         // The same id may be another unit by now.
         if (!this.health.isRetired) ticket = cache.open(block, this.space)
       })
+      if (answer.roundTripMs > timeoutMs + HELD_UP_MS) {
+        throw new BusError(`no answer in ${timeoutMs} ms`, { kind: 'timeout' }, { timeoutMs })
+      }
       const timestamp = answer.completedAt / 1_000
       ticket?.fill(answer.values, timestamp)
       const { device_id, register_type, address, count } = block

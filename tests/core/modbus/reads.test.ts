@@ -78,6 +78,34 @@ test('"server busy" is asked again, longer apart, until it answers or its time i
   await close()
 })
 
+test('an answer that came while the process stood still is no value of now: its time-out had passed', async () => {
+  const { clock, field, slowMs, asked, events } = scriptedField({ unit1: { timeout: 1, max_retries: 1 } })
+  slowMs.set(1, 50)
+  const wanted = { device_id: 'unit1', register_type: 'holding', address: 0, count: 1 } as const
+  const poll = field.polling.poll({
+    block: { ...wanted, wanted: [0] },
+    wanted: [wanted],
+    dueAt: 0,
+    intervalMs: 1_000,
+  })
+  await clock.advance(0)
+  clock.standStill(20_000)
+  await Promise.all([assert.rejects(poll, { code: 'DEVICE_TIMEOUT' }), clock.advance(0)])
+  assert.deepEqual(
+    events.map((event) => event.type === 'device' && event.state),
+    [{ name: 'online' }],
+    'it has answered',
+  )
+
+  const read = field.request({ op: 'read', ...wanted })
+  await clock.advance(0)
+  clock.standStill(20_000)
+  await clock.advance(1_000)
+  const { timestamp } = await read
+  assert.equal(asked.length, 3, 'asked again')
+  assert.ok(timestamp * 1_000 - (clock.now() - clock.monotonic()) > 40_000, 'and answered after it')
+})
+
 test('equal reads that wait are one request; one that comes later is a new one', async () => {
   const p = await plant({ timeout_ms: 2_000 })
   await p.read(7)
