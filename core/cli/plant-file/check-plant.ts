@@ -97,7 +97,7 @@ export function planImport(
     } as unknown as DeviceInput
     attempt(id, line, () => {
       const old = before.get(id)
-      const { device_id: _, ...changes } = withStoredKey(expandProfile(given, profiles), old)
+      const { device_id: _, ...changes } = withStoredKey(withProfile(given, profiles, old), old)
       const record =
         old === undefined ? normalizeDevice({ ...changes, device_id: given.device_id }) : updateDevice(old, changes)
       after.set(id, record)
@@ -118,6 +118,17 @@ export function planImport(
   const targetPlan = planTargets(file.targets, targets, devices, mistakes)
   const lineOf = new Map([...drafts].map(([id, { line }]) => [id, line]))
   return { create, update, targets: targetPlan, lines: lineOf, mistakes: mistakes.sort((a, b) => a.line - b.line) }
+}
+
+/** A device with its profile worked in. A known one keeps the options that neither its line nor the profile names. */
+function withProfile(
+  given: DeviceInput,
+  profiles: ReadonlyMap<string, DeviceProfile>,
+  old: DeviceRecord | undefined,
+): DeviceInput {
+  const expanded = expandProfile(given, profiles)
+  if (given.profile === undefined || given.options !== undefined || old === undefined) return expanded
+  return { ...expanded, options: { ...old.options, ...expanded.options } }
 }
 
 /**

@@ -218,6 +218,23 @@ m2,10.0.0.6,502,9,"{""name"": ""acme"", ""address_offset"": 1000, ""variables"":
   )
 })
 
+test('a device to which its profile is applied again keeps the options that the profile does not name', async (t) => {
+  const profile = (delay: number) =>
+    `device: { options: { delay_ms: ${delay} } }\npoints: [{ name: mode, address: ${delay} }]\n`
+  const { root, run, devices } = await project(t, {
+    'app/profiles/acme.yaml': profile(5),
+    'new.csv': 'device_id,host,port,profile,options\nm,10.0.0.5,502,acme,"{""min_interval_ms"": 500}"\n',
+    'again.csv': 'device_id,profile\nm,acme\n',
+  })
+  await run('device:import', 'new.csv')
+  writeFileSync(join(root, 'app/profiles/acme.yaml'), profile(7))
+  const again = await run('device:import', 'again.csv')
+  assert.equal(again.code, 0, again.err)
+  const [m] = await devices()
+  assert.deepEqual(m?.options, { min_interval_ms: 500, delay_ms: 7, profile: 'acme' })
+  assert.deepEqual(m?.points, [{ name: 'mode', address: 7 }])
+})
+
 test('a mistake in what a profile makes of a device is told by the line of the device', async (t) => {
   const { run, devices } = await project(t, {
     'app/profiles/acme.yaml':
