@@ -93,6 +93,11 @@ export class Device {
     return bus.broadcasts && !this.broadcast ? [space, `${bus.id}#0`] : [space]
   }
 
+  /** Whether its bus has no other device. */
+  get isAlone(): boolean {
+    return this.#context.isAlone()
+  }
+
   /** Milliseconds an answer to a read on demand or a write may take. */
   get timeoutMs(): number {
     return this.record.timeout_ms ?? this.record.timeout * 1_000

@@ -42,7 +42,7 @@ export interface PollPort {
   point(deviceId: string, name: string): ResolvedPoint | undefined
   /** Bus of a device; undefined where it cannot be polled. */
   busOf(deviceId: string): string | undefined
-  /** Predicted milliseconds on the wire for reads of one device. */
+  /** Predicted milliseconds that reads of one device, one after the other, take of its bus. */
   wireTime(deviceId: string, reads: readonly ReadBlock[]): number
   /** How a read of a device fits into the time a poll gives it. */
   answerTime(deviceId: string, read: ReadBlock, intervalMs: number): AnswerTime
@@ -123,11 +123,14 @@ export class FieldPolling implements PollPort {
 
   wireTime(deviceId: string, reads: readonly ReadBlock[]): number {
     const device = this.#fleet.find(deviceId)
-    if (device === undefined) return 0
+    if (device === undefined || reads.length === 0) return 0
+    const { silenceMs, unitSwitchMs } = device.bus.settings
+    // The first follows another unit, as far as there is one.
+    const switchMs = device.isAlone ? 0 : Math.max(0, unitSwitchMs - Math.max(silenceMs, device.options.delay_ms ?? 0))
     return reads.reduce((sum, { register_type, count }) => {
       const cost = costOf(device, register_type, device.bus.turnaroundMs)
       return sum + (cost.requestMs + count * cost.addressMs) / device.bus.concurrency
-    }, 0)
+    }, switchMs)
   }
 
   answerTime(deviceId: string, { register_type, count }: ReadBlock, intervalMs: number): AnswerTime {

@@ -1,4 +1,5 @@
 import type { Clock } from '../../support/clock.js'
+import { nextPlanVersion } from '../planner/plan-version.js'
 import { byteTime } from '../planner/wire-time.js'
 import { type EchoState, LineEcho } from '../transport/line-echo.js'
 import {
@@ -58,6 +59,7 @@ export class Bus {
   readonly #barrier = new WriteBarrier()
   readonly #roundTrips: RoundTrips
   #settings: BusSettings
+  #settingsVersion = 0
   #lastDone = Number.NEGATIVE_INFINITY
   #lastUnit: number | undefined
   #cancelWake: (() => void) | undefined
@@ -119,9 +121,14 @@ export class Bus {
     return this.#roundTrips.steadyTurnaroundMs
   }
 
-  /** See {@link RoundTrips.planVersion}. */
+  /** Changes whenever reads may be worth joining otherwise. */
   get planVersion(): number {
-    return this.#roundTrips.planVersion
+    return Math.max(this.#roundTrips.planVersion, this.#settingsVersion)
+  }
+
+  /** How the bus is used. */
+  get settings(): BusSettings {
+    return this.#settings
   }
 
   /** Requests that may be on the wire at once, over all connections. */
@@ -135,6 +142,7 @@ export class Bus {
   }
 
   configure(settings: BusSettings): void {
+    if (settings.silenceMs !== this.#settings.silenceMs) this.#settingsVersion = nextPlanVersion()
     this.#settings = settings
     this.#echo.set(settings.localEcho)
     this.#connections.shrinkTo(this.#most)

@@ -77,7 +77,7 @@ export function costOf(
   type: ReadBlock['register_type'],
   turnaroundMs: number | undefined = bus.steadyTurnaroundMs,
 ): WireCost {
-  return wireCost(bus.endpoint, type, turnaroundMs, options.delay_ms)
+  return wireCost(bus.endpoint, type, turnaroundMs, Math.max(bus.settings.silenceMs, options.delay_ms ?? 0))
 }
 
 /** A read for each of these ranges, equal ones once. */

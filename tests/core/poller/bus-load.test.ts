@@ -75,3 +75,34 @@ test('a target whose answer barely arrives within the time-out is warned of', ()
   const { poller, records } = planned(line, [{ address: 0, count: 100, interval_ms: 60_000 }])
   assert.match(poller.checkTarget(records[0]!).warning!, /takes 917 ms on the line alone/)
 })
+
+test('silence between frames and before another unit is time of the bus', () => {
+  const five = [0, 1_000, 2_000, 3_000, 4_000].map((address) => ({ address, interval_ms: 1_000 }))
+  const tcp = { host: 'h', port: 502, framer: 'SOCKET' }
+  const load = ({ poller }: ReturnType<typeof planned>) => Math.round(poller.status().buses[0]!.load * 100)
+  assert.equal(load(planned(tcp, five)), 3, '5 ms each, before anything was measured')
+  assert.equal(load(planned({ ...tcp, options: { silence_ms: 100 } }, five)), 53)
+  assert.equal(load(planned({ ...tcp, options: { silence_ms: 100, delay_ms: 150 } }, five)), 78, 'the longer one holds')
+  assert.equal(load(planned({ ...tcp, options: { unit_switch_ms: 200 } }, five)), 3, 'there is no other unit')
+  const { poller, records } = planned({ ...tcp, options: { silence_ms: 200 } }, five)
+  assert.throws(() => poller.checkTarget(records[0]!), { code: 'BUS_LOAD_REFUSED', message: /103 % of the time/ })
+})
+
+test('the silence that one device of a bus wants is kept, and counted, for all of them', () => {
+  const field = new FieldService({ ...FIELD_SETTINGS, cacheTtlMs: 0 })
+  const unit = (device_id: string, slave_id: number, options = {}) =>
+    normalizeDevice({ device_id, slave_id, host: 'h', port: 502, framer: 'SOCKET', options })
+  const blocks = [0, 30_000, 60_000].map((address) => ({
+    device_id: 'fast',
+    register_type: 'holding' as const,
+    address,
+    count: 2,
+  }))
+  const time = () => Math.round(field.polling.wireTime('fast', blocks))
+  field.apply([unit('fast', 1)])
+  assert.equal(time(), 15)
+  const version = field.polling.planVersion('fast')
+  field.apply([unit('fast', 1), unit('slow', 2, { silence_ms: 30, unit_switch_ms: 70 })])
+  assert.equal(time(), 15 + 3 * 30 + 40, 'one switch for all three')
+  assert.notEqual(field.polling.planVersion('fast'), version, 'reads may be worth joining now')
+})
