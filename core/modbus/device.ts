@@ -8,7 +8,7 @@ import type { DeviceRecord } from './device-record.js'
 import type { DeviceOptions } from './device-schema.js'
 import { unitOf } from './endpoint.js'
 import type { BlockReading, ReadBlock, RegisterType } from './field.js'
-import { BUSY, exceptionOf, quarantinedError, toFieldError, verdictOf } from './field-failure.js'
+import { BUSY, exceptionOf, quarantinedError, toFieldError, verdictOf, wasTried } from './field-failure.js'
 import type { RequestCounter } from './field-metrics.js'
 import type { Patience } from './patience.js'
 import { LearnedRanges } from './planner/learned-ranges.js'
@@ -218,11 +218,10 @@ export class Device {
   readonly #withheld = (): RouteMQError | undefined =>
     this.health.quarantine.active ? quarantinedError(this.id, this.bus.id) : undefined
 
-  /** What was withheld was no request. */
   #count(type: string, call: ModbusCall, end: BusAnswer | BusError): void {
     const { counter } = this.#context
     if (!(end instanceof BusError)) counter.succeeded(type, end.roundTripMs)
-    else if (end.failure.kind !== 'refused') counter.failed(type, this.toError(end, call).code)
+    else if (wasTried(end)) counter.failed(type, this.toError(end, call).code)
   }
 
   #refuseBroadcastRead(block: ReadBlock): void {

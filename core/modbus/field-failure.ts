@@ -77,6 +77,21 @@ export function isUnanswered(error: BusError): boolean {
   }
 }
 
+/** True where a request went out, or found no way to its device. What was withheld or taken back before that was none. */
+export function wasTried({ failure }: BusError): boolean {
+  switch (failure.kind) {
+    case 'refused':
+    case 'overloaded':
+    case 'stopped':
+      return false
+    case 'expired':
+    case 'cancelled':
+      return failure.sent
+    default:
+      return true
+  }
+}
+
 export function exceptionOf(error: BusError): number | undefined {
   return error.failure.kind === 'exception' ? error.failure.exceptionCode : undefined
 }

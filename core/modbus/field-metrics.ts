@@ -1,4 +1,4 @@
-/** `modbus` of `/api/metrics`: requests that went to the wire, polls and probes included. */
+/** `modbus` of `/api/metrics`: requests that went to the wire or found no way there, polls and probes included. */
 export interface ModbusMetrics {
   readonly total_requests: number
   readonly successful_requests: number

@@ -2,6 +2,7 @@ import type { Config } from '../config/config.js'
 import type { Logger } from '../observability/logger.js'
 import { type Clock, systemClock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
+import { expectManyListeners } from '../support/many-listeners.js'
 import { ConnectGate } from './bus/connect-gate.js'
 import { type CacheMetrics, ReadCache } from './cache.js'
 import type { Device } from './device.js'
@@ -138,6 +139,7 @@ export class FieldService implements FieldPort {
   }
 
   async request<R extends FieldRequest>(request: R, signal?: AbortSignal): Promise<FieldResponse<R>> {
+    expectManyListeners(signal)
     return (await this.#answer(request, signal)) as FieldResponse<R>
   }
 

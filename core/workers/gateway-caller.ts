@@ -1,4 +1,5 @@
 import { fromErrorShape, RouteMQError } from '../support/errors.js'
+import { expectManyListeners } from '../support/many-listeners.js'
 import type { ToGateway, ToWorker } from './protocol.js'
 import type { Caller } from './services.js'
 
@@ -23,6 +24,7 @@ export class GatewayCaller {
   readonly call: Caller = (method, args, signal) => {
     if (this.#closed) return Promise.reject(gatewayGone())
     if (signal?.aborted === true) return Promise.reject(signal.reason)
+    expectManyListeners(signal)
     const id = this.#nextId++
     return new Promise((resolve, reject) => {
       // Cancelling only asks: the answer still comes, because a write on the wire ends in an outcome, not in silence.

@@ -330,3 +330,51 @@ test('stop refuses what waits and answers nothing after it', async () => {
   assert.equal((await failure(p.read(3))).code, 'SHUTTING_DOWN')
   await p.close()
 })
+
+test('what is counted went to the wire or found no way there, not what was taken back or refused before that', async () => {
+  const p = scriptedField({ unit1: { options: { queue_limit: 2 } }, unit2: {} })
+  p.slowMs.set(1, 50)
+  const read = (address: number, deadline?: number, signal?: AbortSignal) =>
+    p.field
+      .request(
+        {
+          op: 'read',
+          device_id: 'unit1',
+          register_type: 'holding',
+          address,
+          count: 1,
+          ...(deadline === undefined ? {} : { deadline }),
+        },
+        signal,
+      )
+      .then(
+        () => 'answered',
+        (error: { code: string }) => error.code,
+      )
+  const leaving = new AbortController()
+  const first = read(0)
+  await p.clock.advance(1)
+  const ends = [first, read(1, p.clock.now() + 10), read(2, undefined, leaving.signal), read(3)]
+  await p.clock.advance(5)
+  leaving.abort()
+  await p.clock.advance(100)
+  assert.deepEqual(await Promise.all(ends), ['answered', 'COMMAND_EXPIRED', 'REQUEST_CANCELLED', 'BUS_OVERLOADED'])
+  const { total_requests, successful_requests, errors_by_type } = p.field.metrics().modbus
+  assert.deepEqual([total_requests, successful_requests, errors_by_type], [p.asked.length, 1, {}])
+  await p.field.stop(0)
+})
+
+test('one signal may end as many requests as its caller has, and nothing is reported as a leak', async (t) => {
+  const warnings: Error[] = []
+  const onWarning = (warning: Error) => warnings.push(warning)
+  process.on('warning', onWarning)
+  t.after(() => process.off('warning', onWarning))
+  const points = Array.from({ length: 20 }, (_, n) => ({ name: `p${n}`, address: n * 1_000 }))
+  const { field, clock } = scriptedField({ unit1: { points } })
+  const names = points.map(({ name }) => name)
+  const reading = field.request({ op: 'read_points', device_id: 'unit1', points: names }, new AbortController().signal)
+  await clock.advance(10)
+  assert.equal((await reading).points.length, 20)
+  assert.deepEqual(warnings, [])
+  await field.stop(0)
+})

@@ -29,6 +29,20 @@ test('an error crosses with its code and details', async () => {
   await assert.rejects(call, { code: 'IDEMPOTENCY_KEY_REUSED', message: 'reused', details: { key: 'k' } })
 })
 
+test('one signal may end as many calls as a handler has, and nothing is reported as a leak', async (t) => {
+  const warnings: Error[] = []
+  const onWarning = (warning: Error) => warnings.push(warning)
+  process.on('warning', onWarning)
+  t.after(() => process.off('warning', onWarning))
+  const { sent, gateway } = caller()
+  const { signal } = new AbortController()
+  const calls = Array.from({ length: 20 }, () => gateway.call('field.request', [{}], signal))
+  for (const { id } of sent as { id: number }[]) gateway.answer({ type: 'answer', id, ok: true, value: id })
+  assert.equal((await Promise.all(calls)).length, 20)
+  await new Promise((resolve) => setImmediate(resolve))
+  assert.deepEqual(warnings, [])
+})
+
 test('an aborted signal asks the gateway to cancel and still waits for the outcome', async () => {
   const { sent, gateway } = caller()
   const abort = new AbortController()
