@@ -38,8 +38,8 @@ export interface SidecarServices {
   /** What polling takes of the bus of a device; undefined where nothing polls there. */
   readonly busLoad?: (deviceId: string) => BusLoadView | undefined
   readonly readings?: ReadingService
-  readonly events?: (query: EventQuery) => Promise<Page<EventView>>
-  readonly audit?: (query: AuditQuery) => Promise<Page<AuditView>>
+  readonly events?: (query: EventQuery, signal?: AbortSignal) => Promise<Page<EventView>>
+  readonly audit?: (query: AuditQuery, signal?: AbortSignal) => Promise<Page<AuditView>>
   /** Changes of values and states as they happen, for `/api/stream`. Returns what ends the subscription. */
   readonly live?: (listener: (event: LiveEvent) => void) => () => void
   /** API keys kept in the database, besides those of the configuration. */

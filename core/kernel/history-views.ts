@@ -22,8 +22,8 @@ export function historyViews(store: Store): Pick<SidecarServices, 'readings' | '
         return records.map((record) => ({ ...record, device_id, point }))
       },
     },
-    events: async (query) => pageOf(await store.events.list(logFilter(query)), query.limit, eventView),
-    audit: async (query) => pageOf(await store.audit.list(logFilter(query)), query.limit, auditView),
+    events: async (query, signal) => pageOf(await store.events.list(logFilter(query), signal), query.limit, eventView),
+    audit: async (query, signal) => pageOf(await store.audit.list(logFilter(query), signal), query.limit, auditView),
   }
 }
 

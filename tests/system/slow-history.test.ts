@@ -4,6 +4,7 @@ import { setTimeout } from 'node:timers/promises'
 import mysql from 'mysql2/promise'
 import pg from 'pg'
 import { isTimeout } from '../../core/database/connection-errors.js'
+import { Patience } from '../../core/database/patience.js'
 import type { ReadingWrite } from '../../core/database/readings/reading.js'
 import { SqliteThread } from '../../core/database/sqlite/client.js'
 import type { Store } from '../../core/database/store.js'
@@ -63,9 +64,9 @@ onEachDatabase((kind) => {
     let watcher: Other
     const states: string[] = []
     const query = (signal?: AbortSignal) => store.readings.query({ device_id: 'meter', min: 0 }, signal)
-    const readers = async (count: number) => {
+    const readers = async (count: number, table = 'routemq_readings') => {
       const until = performance.now() + 20_000
-      while ((await running(kind, watcher, 'routemq_readings')) !== count) {
+      while ((await running(kind, watcher, table)) !== count) {
         assert.ok(performance.now() < until, `there are never ${count} statements`)
         await setTimeout(10)
       }
@@ -105,11 +106,47 @@ onEachDatabase((kind) => {
       await readers(0)
     })
 
-    test('is ended by the server itself where nobody else does', async () => {
+    test('is ended by the server itself where nobody else does', async (t) => {
+      t.mock.method(Patience.prototype, 'during', <T>(query: () => Promise<T>) => query())
       await lock(kind, holder, 'routemq_events')
       const told = kind === 'postgres' ? /statement timeout/ : /max_statement_time/
       await assert.rejects(store.events.list(), { code: 'HISTORY_TIMEOUT', message: told })
     })
+
+    for (const log of ['events', 'audit'] as const) {
+      test(`of ${log} fails alone, and nothing is left running at the server`, async () => {
+        await lock(kind, holder, `routemq_${log}`)
+        const ended = await Promise.allSettled([store[log].list(), store[log].list({ before: 1 }), store[log].list()])
+        assert.deepEqual(
+          ended.map((each) => each.status === 'rejected' && each.reason.code),
+          Array(3).fill('HISTORY_TIMEOUT'),
+        )
+        await readers(0, `routemq_${log}`)
+      })
+
+      test(`of ${log} ends at the server when its caller leaves, and the one beside it goes on`, async () => {
+        const patient = await openStore(own.config)
+        try {
+          await lock(kind, holder, `routemq_${log}`)
+          const caller = new AbortController()
+          const gone = new Error('gone')
+          const staying = patient[log].list()
+          await readers(1, `routemq_${log}`)
+          const left = patient[log].list({}, caller.signal)
+          await readers(2, `routemq_${log}`)
+          const waiting = patient[log].list({ before: 1 }, caller.signal)
+          caller.abort(gone)
+          await assert.rejects(left, gone)
+          await assert.rejects(waiting, gone)
+          await readers(1, `routemq_${log}`)
+          await unlock(kind, holder)
+          assert.deepEqual(await staying, [])
+          assert.deepEqual(await patient[log].list(), [])
+        } finally {
+          await patient.close()
+        }
+      })
+    }
 
     test('ends at the server when its caller leaves, and the one beside it goes on', async () => {
       const patient = await openStore(own.config)
@@ -238,6 +275,37 @@ describe('a long query of the history on sqlite', () => {
     await assert.rejects(store.readings.query({ device_id: 'meter', min: 1e300 }, caller.signal), gone)
     assert.equal(asked.length, 2)
   })
+})
+
+test('events and audit on sqlite: what nobody waits for any more is not asked', async (context) => {
+  const own = await ownDatabase('sqlite')
+  const store = await openStore(own.config)
+  context.after(async () => {
+    await store.close()
+    await own.drop()
+  })
+  for (const log of ['events', 'audit'] as const) {
+    const gone = new Error('gone')
+    const caller = new AbortController()
+    const asked: string[] = []
+    const query = SqliteThread.prototype.query
+    const spy = context.mock.method(
+      SqliteThread.prototype,
+      'query',
+      function (this: SqliteThread, text: string, params: unknown[]) {
+        if (text.includes(`routemq_${log}`)) asked.push(text)
+        caller.abort(gone)
+        return query.call(this, text, params)
+      },
+    )
+    // The time of the entry is looked up first: by then its caller has left.
+    await assert.rejects(store[log].list({ before: 1 }, caller.signal), gone)
+    assert.equal(asked.length, 1, log)
+    await assert.rejects(store[log].list({}, caller.signal), gone)
+    assert.equal(asked.length, 1, log)
+    spy.mock.restore()
+    assert.deepEqual(await store[log].list(), [])
+  }
 })
 
 test('what is a time-out, and what is not', () => {

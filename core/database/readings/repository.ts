@@ -1,7 +1,7 @@
+import { Patience } from '../patience.js'
 import type { RepositoryContext } from '../repositories/context.js'
 import { type BucketQuery, type BucketRecord, buckets } from './buckets.js'
 import { csvRows } from './csv.js'
-import { Patience } from './patience.js'
 import { pageOf, type ReadingFilter, type ReadingPage, type ReadingQuery } from './query.js'
 import type { ReadingWrite } from './reading.js'
 import { type Series, SeriesIndex } from './series.js'

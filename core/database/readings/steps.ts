@@ -1,6 +1,6 @@
 import { type RawBuilder, type SqlBool, sql } from 'kysely'
+import type { Patience } from '../patience.js'
 import type { RepositoryContext } from '../repositories/context.js'
-import type { Patience } from './patience.js'
 
 /** Rows that SQLite looks at in one go: some 10 ms. A statement of it cannot be ended, only not be followed by another. */
 const STEP_ROWS = 20_000

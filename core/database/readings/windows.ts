@@ -1,6 +1,6 @@
 import { type RawBuilder, type SqlBool, sql } from 'kysely'
+import type { Patience } from '../patience.js'
 import type { RepositoryContext } from '../repositories/context.js'
-import type { Patience } from './patience.js'
 import { type Step, withinStep } from './steps.js'
 
 /** Rows of each series in the first window: a day of most points. */

@@ -1,5 +1,6 @@
 import { type Selectable, type SqlBool, sql } from 'kysely'
 import type { Actor } from '../../modbus/field.js'
+import { Patience } from '../patience.js'
 import type { FrameworkTables } from '../tables.js'
 import { microsToIso, millisToMicros, parseJson } from '../values.js'
 import type { RepositoryContext } from './context.js'
@@ -78,9 +79,14 @@ export class EventRepository {
     await insertNew(dialect, db.insertInto('routemq_events').values(rows))
   }
 
-  /** Newest first, by the time at which it happened: what waited in a spool has its place among the others. */
-  async list(filter: LogFilter = {}): Promise<EventRecord[]> {
-    const rows = await newest(this.#context, 'routemq_events', 'kind', filter)
+  /**
+   * Newest first, by the time at which it happened: what waited in a spool has its place among the others. Rejects with
+   * HISTORY_TIMEOUT where it takes too long.
+   *
+   * @param signal aborted when nobody waits for the answer any more
+   */
+  async list(filter: LogFilter = {}, signal?: AbortSignal): Promise<EventRecord[]> {
+    const rows = await newest(this.#context, 'routemq_events', 'kind', filter, signal)
     return rows.map(({ time_us, details, entry_id: _, ...row }) => ({
       ...row,
       time: microsToIso(time_us),
@@ -151,9 +157,9 @@ export class AuditRepository {
     await insertNew(dialect, db.insertInto('routemq_audit').values(rows))
   }
 
-  /** Newest first, by the time at which it happened; `kind` filters the action. */
-  async list(filter: LogFilter = {}): Promise<AuditRecord[]> {
-    const rows = await newest(this.#context, 'routemq_audit', 'action', filter)
+  /** As events are listed; `kind` filters the action. */
+  async list(filter: LogFilter = {}, signal?: AbortSignal): Promise<AuditRecord[]> {
+    const rows = await newest(this.#context, 'routemq_audit', 'action', filter, signal)
     return rows.map((row) => ({
       id: row.id,
       time: microsToIso(row.time_us),
@@ -174,26 +180,32 @@ export class AuditRepository {
 type LogTable = 'routemq_events' | 'routemq_audit'
 type LogRow<T extends LogTable> = Selectable<FrameworkTables[T]>
 
-async function newest<T extends LogTable>(
+function newest<T extends LogTable>(
   context: RepositoryContext,
   table: T,
   kind: 'kind' | 'action',
   filter: LogFilter,
+  signal: AbortSignal | undefined,
 ): Promise<LogRow<T>[]> {
-  const conditions = [sql<SqlBool>`1 = 1`]
-  if (filter.device_id !== undefined) conditions.push(sql`device_id = ${filter.device_id}`)
-  if (filter.kind !== undefined) conditions.push(sql`${sql.ref(kind)} = ${filter.kind}`)
-  if (filter.before !== undefined) conditions.push(await behind(context, table, filter.before))
-  if (filter.fromUs !== undefined) conditions.push(sql`time_us >= ${filter.fromUs}`)
-  if (filter.toUs !== undefined) conditions.push(sql`time_us < ${filter.toUs}`)
-  const { rows } = await sql<LogRow<T>>`select * from ${sql.table(table)} where ${sql.join(conditions, sql` and `)}
-    order by time_us desc, id desc limit ${sql.lit(limitOf(filter))}`.execute(context.reads)
-  return rows
+  const patience = new Patience(context.historyMs, signal)
+  return patience.during(async () => {
+    const conditions = [sql<SqlBool>`1 = 1`]
+    if (filter.device_id !== undefined) conditions.push(sql`device_id = ${filter.device_id}`)
+    if (filter.kind !== undefined) conditions.push(sql`${sql.ref(kind)} = ${filter.kind}`)
+    if (filter.before !== undefined) conditions.push(await behind(context, table, filter.before, patience))
+    if (filter.fromUs !== undefined) conditions.push(sql`time_us >= ${filter.fromUs}`)
+    if (filter.toUs !== undefined) conditions.push(sql`time_us < ${filter.toUs}`)
+    patience.check()
+    const { rows } = await sql<LogRow<T>>`select * from ${sql.table(table)} where ${sql.join(conditions, sql` and `)}
+      order by time_us desc, id desc limit ${sql.lit(limitOf(filter))}`.execute(context.reads)
+    return rows
+  })
 }
 
-async function behind({ reads }: RepositoryContext, table: LogTable, before: LogPosition | number) {
+async function behind({ reads }: RepositoryContext, table: LogTable, before: LogPosition | number, patience: Patience) {
   let position = before
   if (typeof position === 'number') {
+    patience.check()
     const { rows } = await sql<LogPosition>`
       select time_us as ${sql.ref('timeUs')}, id from ${sql.table(table)} where id = ${position}`.execute(reads)
     position = rows[0] ?? position

@@ -154,7 +154,7 @@ export function historyRoutes(app: SidecarApp, { services }: RouteContext): void
         response: answers({ 200: pageOf(eventSchema) }, [504]),
       },
     },
-    async (request) => present(services.events, 'events', true)(given(request.query)),
+    async (request, reply) => present(services.events, 'events', true)(given(request.query), signalOf(reply)),
   )
 
   app.get(
@@ -170,7 +170,7 @@ export function historyRoutes(app: SidecarApp, { services }: RouteContext): void
         response: answers({ 200: pageOf(auditSchema) }, [504]),
       },
     },
-    async (request) => present(services.audit, 'audit records', true)(given(request.query)),
+    async (request, reply) => present(services.audit, 'audit records', true)(given(request.query), signalOf(reply)),
   )
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
-import { Patience } from '../../../core/database/readings/patience.js'
+import { Patience } from '../../../core/database/patience.js'
 import type { ReadingFilter } from '../../../core/database/readings/query.js'
 import type { ReadingWrite } from '../../../core/database/readings/reading.js'
 import type { Store } from '../../../core/database/store.js'

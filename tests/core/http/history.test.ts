@@ -186,6 +186,27 @@ test('a CSV whose reader went away asks the database for no further page', async
   assert.equal(asked, 2)
 })
 
+for (const path of ['/api/events', '/api/audit', '/api/readings']) {
+  test(`who leaves before ${path} answers is told to the database`, async (context) => {
+    let asked = (_: AbortSignal) => {}
+    const asking = new Promise<AbortSignal>((resolve) => {
+      asked = resolve
+    })
+    const never = (_: unknown, signal?: AbortSignal) => {
+      if (signal !== undefined) asked(signal)
+      return new Promise<never>((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)))
+    }
+    const services = fullPlant({ readings: { page: never }, events: never, audit: never })
+    const sidecar = await start(context, { services })
+    const request = get(`${sidecar.url}${path}`).on('error', () => {})
+    const signal = await asking
+    assert.equal(signal.aborted, false)
+    const aborted = once(signal, 'abort')
+    request.destroy()
+    await aborted
+  })
+}
+
 test('a database that is away is a problem document, also where a stream was wanted', async (context) => {
   const away = () => Promise.reject(new RouteMQError('DATABASE_UNAVAILABLE', 'the database is away'))
   const sidecar = await start(context, { services: fullPlant({ readings: { page: away } }) })

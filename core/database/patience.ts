@@ -1,5 +1,5 @@
-import { RouteMQError } from '../../support/errors.js'
-import { whileAwaited } from '../awaited.js'
+import { RouteMQError } from '../support/errors.js'
+import { whileAwaited } from './awaited.js'
 
 /** How long a query of the history may go on: it is several statements. */
 export class Patience {
