@@ -193,7 +193,7 @@ for (const path of ['/api/events', '/api/audit', '/api/readings']) {
       asked = resolve
     })
     const never = (_: unknown, signal?: AbortSignal) => {
-      if (signal !== undefined) asked(signal)
+      asked(signal ?? AbortSignal.abort())
       return new Promise<never>((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)))
     }
     const services = fullPlant({ readings: { page: never }, events: never, audit: never })
