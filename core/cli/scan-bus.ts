@@ -22,6 +22,8 @@ export interface Scan {
   readonly registers: Range | undefined
   readonly type: RegisterType
   readonly timeoutMs: number
+  /** Silence before each request, as the devices of the bus are known to need it. */
+  readonly pauseMs: number
   readonly signal: AbortSignal
   /** Called before each request: throws where the bus is not ours any more. */
   readonly claim: () => Promise<void>
@@ -101,7 +103,8 @@ async function passLate(line: ModbusTransport, signal: AbortSignal): Promise<voi
 
 /** The value, how it was refused, or undefined where nobody answered. @throws TransportError where the line cannot be opened again. */
 async function ask(line: ModbusTransport, unit: number, address: number, scan: Scan): Promise<string | undefined> {
-  const { type, timeoutMs, signal, claim } = scan
+  const { type, timeoutMs, pauseMs, signal, claim } = scan
+  if (pauseMs > 0) await sleep(pauseMs, undefined, { signal }).catch(() => {}) // Interrupted, it ends below.
   await claim()
   try {
     if (line.state !== 'open') await line.connect({ timeoutMs: 3_000, signal })

@@ -1,6 +1,7 @@
 import { InvalidArgumentError } from 'commander'
+import { busSettingsOf } from '../../modbus/bus-settings.js'
 import type { DeviceRecord } from '../../modbus/device-record.js'
-import { normalizeDevice } from '../../modbus/device-schema.js'
+import { type DeviceOptions, normalizeDevice } from '../../modbus/device-schema.js'
 import { busIdOf, endpointOf, unitOf } from '../../modbus/endpoint.js'
 import { type ModbusTransport, TransportError } from '../../modbus/transport/transport.js'
 import { RouteMQError } from '../../support/errors.js'
@@ -61,6 +62,7 @@ export function registerDeviceScan({ program, action }: Registry): void {
               registers,
               type,
               timeoutMs: options.timeout,
+              pauseMs: pauseOf(await devices.list(), record),
               signal,
               claim: () => devices.claim(busIdOf(record)),
               onProgress: (asked, total, found) => {
@@ -94,6 +96,15 @@ async function recordOf(devices: DeviceAccess, where: string, framer: string): P
   if (host === undefined)
     throw new RouteMQError('DEVICE_UNKNOWN', `There is no device ${where}, and it is no host:port.`)
   return normalizeDevice({ device_id: 'scan', host, port: Number(port), framer })
+}
+
+/** The silence that the devices of a bus need, as the product keeps it: a unit that is asked sooner would seem to be none. */
+function pauseOf(devices: readonly DeviceRecord[], record: DeviceRecord): number {
+  const bus = busIdOf(record)
+  const records = devices.filter((device) => device.is_active && busIdOf(device) === bus)
+  const { silenceMs, unitSwitchMs } = busSettingsOf(records)
+  const delays = records.map(({ options }) => (options as DeviceOptions).delay_ms ?? 0)
+  return Math.max(silenceMs, ...delays) + unitSwitchMs
 }
 
 async function connect(line: ModbusTransport, record: DeviceRecord, { signal }: CliContext): Promise<void> {

@@ -180,6 +180,31 @@ test('device:scan finds the units of a bus and the registers of a unit', async (
   assert.equal((await command(root, ['device:scan', 'boiler', '-u', '9-3'])).code, EXIT.usage)
 })
 
+test('device:scan leaves the silence that the devices of the bus need', async (t) => {
+  const device = await startVirtualDevice({ units: { 1: { holding: [10, 11, 12] } } })
+  t.after(() => device.close())
+  // Deaf for a while after each request.
+  let heardAt = Number.NEGATIVE_INFINITY
+  let requests = 0
+  device.faults.choose(() => {
+    requests += 1
+    const isDeaf = performance.now() - heardAt < 100
+    heardAt = performance.now()
+    return isDeaf ? { kind: 'deaf' } : undefined
+  })
+  const slow = `{ device_id: 'd', host: '127.0.0.1', port: ${device.port}, framer: 'SOCKET', options: { silence_ms: 90, unit_switch_ms: 60 } }`
+  const root = folder(t, {
+    'app/devices.ts': `export default { devices: [${slow}] }`,
+    'package.json': '{"type":"module"}',
+  })
+  const scan = await command(root, ['device:scan', 'd', '-r', '0-2', '--timeout', '5000', '--json'])
+  assert.deepEqual(
+    (JSON.parse(scan.out || scan.err) as { answer: string }[]).map(({ answer }) => answer),
+    ['10', '11', '12'],
+  )
+  assert.equal(requests, 3, 'none was lost')
+})
+
 test('device:scan asks again for what was lost, goes on, and says what gave no answer', async (t) => {
   const device = await startVirtualDevice({ units: { 1: { holding: [10, 11, 12, 13, 14, 15] } } })
   t.after(() => device.close())
