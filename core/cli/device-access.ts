@@ -6,7 +6,7 @@ import dotenv from 'dotenv'
 import { loadConfig } from '../config/load-config.js'
 import { prepareTypeScript } from '../config/typescript-loader.js'
 import type { Store } from '../database/store.js'
-import type { BusView, DeviceStateView } from '../http/services.js'
+import type { BusView, DeviceStateView } from '../http/services/plant.js'
 import type { DeviceRecord, TargetRecord } from '../modbus/device-record.js'
 import { busIdOf } from '../modbus/endpoint.js'
 import type { FieldPort, FieldRequest, FieldResponse, PointReading, WriteResult } from '../modbus/field.js'
@@ -16,6 +16,7 @@ import { RouteMQError } from '../support/errors.js'
 import type { CliContext } from './context.js'
 import { LONG_MS, RunningProduct } from './running-product.js'
 import { openStore } from './store-session.js'
+import { tellingWhoIsWaitedFor } from './waiting.js'
 
 /** Devices as commands reach them: through the running product, which owns the buses, else over a bus opened here. */
 export interface DeviceAccess extends FieldPort {
@@ -260,7 +261,7 @@ export async function plantOfFile(root: string): Promise<{ devices: DeviceRecord
 export async function withDevices<T>(context: CliContext, work: (devices: DeviceAccess) => Promise<T>): Promise<T> {
   const devices = await openDevices(context)
   try {
-    return await work(devices)
+    return await work(tellingWhoIsWaitedFor(devices, context))
   } finally {
     await devices.close()
   }

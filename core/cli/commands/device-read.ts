@@ -30,14 +30,8 @@ export function registerDeviceRead({ program, action }: Registry): void {
           if (address !== undefined) {
             const register_type = registerTypeArgument(options.type)
             const { count } = options
-            const block = await devices.request({
-              op: 'read',
-              device_id: device,
-              register_type,
-              address,
-              count,
-              source,
-            })
+            const read = { op: 'read', device_id: device, register_type, address, count, source } as const
+            const block = await devices.request(read, context.signal)
             context.out(json ? JSON.stringify(block) : blockTable(register_type, address, block.values))
             return 0
           }

@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { EXIT } from '../../../core/cli/exit-codes.js'
+import { main } from '../../../core/cli/program.js'
 import { busLease } from '../../../core/kernel/bus-leases.js'
 import { startVirtualDevice } from '../../../core/modbus/server/virtual-device.js'
 import { onEachDatabase, openStore, ownDatabase } from '../database/databases.js'
@@ -48,6 +49,27 @@ test('a value that was rounded is shown as it was written', async (t) => {
   assert.deepEqual(json, { device_id: 'boiler', status: 'ok', point: 'limit', value: 30.04, written: 30 })
   const exact = JSON.parse((await command(root, ['device:write', 'boiler', 'limit', '30', '--json'])).out) as object
   assert.deepEqual(exact, { device_id: 'boiler', status: 'ok', point: 'limit', value: 30 })
+})
+
+test('who waits for a silent device is told, and need not wait', async (t) => {
+  const { root, device } = await plant(t)
+  for (const what of [['1'], ['limit'], []]) {
+    const stop = new AbortController()
+    device.faults.set('*', { kind: 'deaf' })
+    const err: string[] = []
+    const code = await main(['--root', root, 'device:read', 'boiler', ...what], {
+      env: {},
+      terminal: true,
+      signal: stop.signal,
+      out: () => {},
+      err: (text) => {
+        err.push(text)
+        stop.abort()
+      },
+    })
+    assert.deepEqual([code, err[0]], [EXIT.unavailable, 'Waiting for device boiler. Ctrl-C gives up.'])
+    assert.match(err[1]!, /REQUEST_CANCELLED/)
+  }
 })
 
 test('a value is what its point takes: digits may be a text, a name, or more than a double holds', async (t) => {

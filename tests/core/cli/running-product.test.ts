@@ -287,7 +287,7 @@ test('what the product refuses of an import is told by line, and was not sent on
     if (line === 'GET /api/admin/devices') return [200, [normalizeDevice({ device_id: 'a', host: 'h', port: 502 })]]
     if (line === 'GET /api/admin/polling') return [200, []]
     if (isRefused) return [409, { code: 'BUS_LOAD_REFUSED', detail: 'One.', details: { refused } }]
-    return [200, { devices: none, targets: { ...none, created: 2 } }]
+    return [200, { devices: none, targets: { ...none, created: 2 }, warnings: ['the bus is full'] }]
   })
   writeFileSync(join(root, 'targets.csv'), 'device_id,address,interval_ms\na,1,10\na,2,1000\n')
   writeFileSync(join(root, 'package.json'), '{"type":"module"}')
@@ -298,6 +298,7 @@ test('what the product refuses of an import is told by line, and was not sent on
   isRefused = false
   const forced = await command(root, ['device:import', 'targets.csv', '--force'])
   assert.equal(forced.out, '0 devices created, 0 changed; 2 polling targets created, 0 changed')
+  assert.equal(forced.err, 'the bus is full')
   const sent = {
     devices: { create: [], update: [] },
     targets: {
