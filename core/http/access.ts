@@ -2,7 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { RouteMQError } from '../support/errors.js'
 import { type Authenticator, allows, type Caller } from './auth.js'
 import { isLoopbackHostHeader, isLoopbackOrigin } from './guard.js'
-import type { KeyScope } from './services.js'
+import type { KeyScope } from './services/keys.js'
 
 /** What a route asks of its callers. */
 export interface Wanted {

@@ -9,7 +9,7 @@ import type {
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { RouteMQError } from '../support/errors.js'
 import type { Caller } from './auth.js'
-import type { KeyScope } from './services.js'
+import type { KeyScope } from './services/keys.js'
 
 /** The sidecar's Fastify instance: schemas are zod schemas, handlers get their types from them. */
 export type SidecarApp = FastifyInstance<

@@ -1,7 +1,7 @@
 import type { Actor } from '../modbus/field.js'
 import { RouteMQError } from '../support/errors.js'
 import { hashKey, isUsable, prefixOf, sameDigest } from './keys.js'
-import { KEY_SCOPES, type KeyScope, type KeyService } from './services.js'
+import { KEY_SCOPES, type KeyScope, type KeyService } from './services/keys.js'
 import type { TokenVerifier } from './tokens.js'
 
 /** Who asks, and how far it may go. */

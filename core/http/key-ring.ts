@@ -4,7 +4,7 @@ import type { Actor } from '../modbus/field.js'
 import { type Logger, silentLogger } from '../observability/logger.js'
 import { type Clock, systemClock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
-import { type ApiKeyRecord, KEY_SCOPES, type KeyService } from './services.js'
+import { type ApiKeyRecord, KEY_SCOPES, type KeyService } from './services/keys.js'
 
 /** Where keys are kept; the database implements it. */
 export interface KeyTable {

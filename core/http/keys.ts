@@ -1,5 +1,5 @@
 import { hash, randomBytes, timingSafeEqual } from 'node:crypto'
-import type { ApiKeyRecord, KeyScope } from './services.js'
+import type { ApiKeyRecord, KeyScope } from './services/keys.js'
 
 const KEY_BYTES = 32
 const PREFIX_BYTES = 6

@@ -1,7 +1,7 @@
 import type { JWKSCacheInput, JWTVerifyGetKey } from 'jose'
 import type { JwtConfig } from '../config/config.js'
 import { RouteMQError } from '../support/errors.js'
-import { KEY_SCOPES, type KeyScope } from './services.js'
+import { KEY_SCOPES, type KeyScope } from './services/keys.js'
 
 export interface TokenHolder {
   readonly name: string

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { DeadLetterRepository } from '../database/repositories/dead-letters.js'
 import type { ClaimOutcome, DeadLetterHead, StoredMessage } from '../delivery/delivery-store.js'
-import type { DeadLetterService, DeadLetterView } from '../http/services.js'
+import type { DeadLetterService, DeadLetterView } from '../http/services/runtime.js'
 import { fromErrorShape, RouteMQError } from '../support/errors.js'
 
 /** Runs a kept message again in a worker that serves. */

@@ -3,7 +3,8 @@ import type { ReadingRecord } from '../database/readings/reading.js'
 import type { AuditRecord, EventRecord, LogFilter, LogPosition } from '../database/repositories/log-repositories.js'
 import type { Store } from '../database/store.js'
 import { isoToMicros } from '../database/values.js'
-import type { Page, ReadingQuery, SidecarServices } from '../http/services.js'
+import type { Page, ReadingQuery } from '../http/services/history.js'
+import type { SidecarServices } from '../http/services.js'
 import { RouteMQError } from '../support/errors.js'
 
 /** What the database keeps, as the sidecar shows it. */

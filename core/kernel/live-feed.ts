@@ -1,4 +1,4 @@
-import type { LiveEvent } from '../http/services.js'
+import type { LiveEvent } from '../http/services/history.js'
 import type { FieldEvent } from '../modbus/field-event.js'
 import type { Sample, SampleSink } from '../poller/sample.js'
 

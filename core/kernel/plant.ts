@@ -1,5 +1,5 @@
 import type { AuditInput } from '../database/repositories/log-repositories.js'
-import type { DeviceService, PlantChanged, PlantChanges, PlantService, TargetService } from '../http/services.js'
+import type { DeviceService, PlantChanged, PlantChanges, PlantService, TargetService } from '../http/services/plant.js'
 import { deviceView, withStoredSecrets } from '../http/views.js'
 import type { DeviceInput, DeviceRecord, TargetInput, TargetRecord } from '../modbus/device-record.js'
 import { normalizeDevice, updateDevice } from '../modbus/device-schema.js'

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { DevicePlanView } from '../../core/http/services.js'
+import type { DevicePlanView } from '../../core/http/services/plant.js'
 import { startVirtualDevice } from '../../core/modbus/server/virtual-device.js'
 
 import { Product, runCommand } from '../e2e/support/product.js'

@@ -1,4 +1,4 @@
-import type { DeadLetterView } from '../../http/services.js'
+import type { DeadLetterView } from '../../http/services/runtime.js'
 import { integerArgument } from '../parse-arguments.js'
 import type { Registry } from '../program.js'
 import { RunningProduct } from '../running-product.js'

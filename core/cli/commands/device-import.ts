@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { loadConfig } from '../../config/load-config.js'
-import type { PlantChanged, PlantChanges, RefusedChange } from '../../http/services.js'
+import type { PlantChanged, PlantChanges, RefusedChange } from '../../http/services/plant.js'
 import {
   auditEntries,
   changedPlant,

@@ -1,5 +1,5 @@
 import { loadConfig } from '../../config/load-config.js'
-import type { DevicePlanView } from '../../http/services.js'
+import type { DevicePlanView } from '../../http/services/plant.js'
 import { silentLogger } from '../../observability/logger.js'
 import type { CliContext } from '../context.js'
 import { plantRecords } from '../plant-records.js'

@@ -1,4 +1,4 @@
-import type { PlantChanges, RefusedChange } from '../../http/services.js'
+import type { PlantChanges, RefusedChange } from '../../http/services/plant.js'
 import type { DeviceInput, DeviceRecord, TargetInput, TargetRecord } from '../../modbus/device-record.js'
 import { normalizeDevice } from '../../modbus/device-schema.js'
 import { checkBusConflict } from '../../modbus/endpoint.js'

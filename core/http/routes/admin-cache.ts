@@ -1,7 +1,9 @@
 import { z } from 'zod'
 import { deviceIdSchema } from '../../modbus/device-schema.js'
 import type { SidecarApp } from '../app.js'
-import { answers, cacheEntrySchema, cacheStatsSchema, okMessage } from '../schemas.js'
+import { answers } from '../schemas/answers.js'
+import { cacheEntrySchema, cacheStatsSchema } from '../schemas/device-requests.js'
+import { okMessage } from '../schemas/fields.js'
 import { cacheStats } from '../views.js'
 import type { RouteContext } from './context.js'
 

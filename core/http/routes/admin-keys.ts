@@ -3,8 +3,10 @@ import { plainText } from '../../modbus/plain-text.js'
 import { RouteMQError } from '../../support/errors.js'
 import type { SidecarApp } from '../app.js'
 import { createKey } from '../keys.js'
-import { answers, isoTime, keySchema, noContent } from '../schemas.js'
-import { type ApiKeyRecord, KEY_SCOPES } from '../services.js'
+import { answers } from '../schemas/answers.js'
+import { isoTime, noContent } from '../schemas/fields.js'
+import { keySchema } from '../schemas/runtime.js'
+import { type ApiKeyRecord, KEY_SCOPES } from '../services/keys.js'
 import { present, type RouteContext } from './context.js'
 
 /** API keys: made here, shown once. */

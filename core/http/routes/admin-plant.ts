@@ -2,8 +2,9 @@ import { z } from 'zod'
 import { deviceIdSchema, deviceInputSchema, deviceUpdateSchema } from '../../modbus/device-schema.js'
 import { targetInputSchema, targetUpdateSchema } from '../../modbus/target-schema.js'
 import type { SidecarApp } from '../app.js'
-import { answers, queryBoolean } from '../schemas.js'
-import type { PlantChanges } from '../services.js'
+import { answers } from '../schemas/answers.js'
+import { queryBoolean } from '../schemas/query.js'
+import type { PlantChanges } from '../services/plant.js'
 import { present, type RouteContext } from './context.js'
 
 /** A plant of thousands of points is larger than any other body. */

@@ -6,7 +6,9 @@ import { plainText } from '../../modbus/plain-text.js'
 import type { PointDefinition } from '../../modbus/point.js'
 import { RouteMQError } from '../../support/errors.js'
 import type { SidecarApp } from '../app.js'
-import { answers, noContent, pointViewSchema } from '../schemas.js'
+import { answers } from '../schemas/answers.js'
+import { noContent } from '../schemas/fields.js'
+import { pointViewSchema } from '../schemas/plant.js'
 import type { RouteContext } from './context.js'
 
 const params = z.object({ device_id: deviceIdSchema, point: plainText(1, 100) })

@@ -3,16 +3,10 @@ import type { TargetInput, TargetRecord } from '../../modbus/device-record.js'
 import { deviceIdSchema } from '../../modbus/device-schema.js'
 import { targetInputSchema, targetUpdateSchema } from '../../modbus/target-schema.js'
 import type { SidecarApp } from '../app.js'
-import {
-  answers,
-  devicePlanSchema,
-  noContent,
-  okMessage,
-  queryBoolean,
-  queryInteger,
-  targetReportSchema,
-  targetSchema,
-} from '../schemas.js'
+import { answers } from '../schemas/answers.js'
+import { noContent, okMessage } from '../schemas/fields.js'
+import { devicePlanSchema, targetReportSchema, targetSchema } from '../schemas/plant.js'
+import { queryBoolean, queryInteger } from '../schemas/query.js'
 import { present, type RouteContext } from './context.js'
 
 const params = z.object({ target_id: queryInteger(1, 2 ** 53 - 1) })

@@ -1,16 +1,11 @@
 import { z } from 'zod'
 import { plainText } from '../../modbus/plain-text.js'
 import type { SidecarApp } from '../app.js'
-import {
-  answers,
-  busViewSchema,
-  deadLetterSchema,
-  noContent,
-  okMessage,
-  queryInteger,
-  routeViewSchema,
-  workerViewSchema,
-} from '../schemas.js'
+import { answers } from '../schemas/answers.js'
+import { noContent, okMessage } from '../schemas/fields.js'
+import { busViewSchema } from '../schemas/plant.js'
+import { queryInteger } from '../schemas/query.js'
+import { deadLetterSchema, routeViewSchema, workerViewSchema } from '../schemas/runtime.js'
 import { present, type RouteContext } from './context.js'
 
 const workersSchema = z.array(workerViewSchema)

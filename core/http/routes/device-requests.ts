@@ -5,7 +5,9 @@ import { plainText } from '../../modbus/plain-text.js'
 import { MAX_WRITE_ITEMS } from '../../modbus/write-item.js'
 import { RouteMQError } from '../../support/errors.js'
 import { type SidecarApp, signalOf } from '../app.js'
-import { answers, fieldValue, identitySchema, pduAddress, writeResultsSchema } from '../schemas.js'
+import { answers } from '../schemas/answers.js'
+import { identitySchema, writeResultsSchema } from '../schemas/device-requests.js'
+import { fieldValue, pduAddress } from '../schemas/fields.js'
 import type { RouteContext } from './context.js'
 
 const FIELD_PROBLEMS = [404, 409, 410, 502, 504]

@@ -5,20 +5,11 @@ import { plainText } from '../../modbus/plain-text.js'
 import { RouteMQError } from '../../support/errors.js'
 import { type SidecarApp, signalOf } from '../app.js'
 import { plainReadFirst } from '../plain-read.js'
-import {
-  answers,
-  deviceSummarySchema,
-  fieldValue,
-  gatewaySchema,
-  pduAddress,
-  pointReadingSchema,
-  pointViewSchema,
-  queryBoolean,
-  queryInteger,
-  registersSchema,
-  registerType,
-  writtenSchema,
-} from '../schemas.js'
+import { answers } from '../schemas/answers.js'
+import { pointReadingSchema, registersSchema, writtenSchema } from '../schemas/device-requests.js'
+import { fieldValue, pduAddress, registerType } from '../schemas/fields.js'
+import { deviceSummarySchema, gatewaySchema, pointViewSchema } from '../schemas/plant.js'
+import { queryBoolean, queryInteger } from '../schemas/query.js'
 import { deviceSummary, pointReadingView, registersView } from '../views.js'
 import type { RouteContext } from './context.js'
 

@@ -5,19 +5,11 @@ import { deviceIdSchema } from '../../modbus/device-schema.js'
 import type { Quality } from '../../modbus/field.js'
 import { plainText } from '../../modbus/plain-text.js'
 import { type SidecarApp, signalOf } from '../app.js'
-import {
-  answers,
-  auditSchema,
-  bucketSchema,
-  eventSchema,
-  pageOf,
-  queryInteger,
-  queryNumber,
-  queryTime,
-  readingSchema,
-  registerType,
-} from '../schemas.js'
-import type { ReadingQuery, ReadingService, ReadingView } from '../services.js'
+import { answers } from '../schemas/answers.js'
+import { registerType } from '../schemas/fields.js'
+import { auditSchema, bucketSchema, eventSchema, pageOf, readingSchema } from '../schemas/history.js'
+import { queryInteger, queryNumber, queryTime } from '../schemas/query.js'
+import type { ReadingQuery, ReadingService, ReadingView } from '../services/history.js'
 import { present, type RouteContext } from './context.js'
 
 /** Rows of one page at most, as collectors know it. */

@@ -3,8 +3,8 @@ import { deviceIdSchema } from '../../modbus/device-schema.js'
 import { RouteMQError } from '../../support/errors.js'
 import type { SidecarApp } from '../app.js'
 import { clientOf } from '../gate.js'
-import { answers } from '../schemas.js'
-import type { LiveEvent } from '../services.js'
+import { answers } from '../schemas/answers.js'
+import type { LiveEvent } from '../services/history.js'
 import { present, type RouteContext } from './context.js'
 
 /** A comment line so often keeps proxies from closing a quiet stream. */

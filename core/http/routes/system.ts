@@ -1,6 +1,8 @@
 import { z } from 'zod'
 import type { SidecarApp } from '../app.js'
-import { answers, healthSchema, metricsSchema, okMessage, readySchema } from '../schemas.js'
+import { answers } from '../schemas/answers.js'
+import { okMessage } from '../schemas/fields.js'
+import { healthSchema, metricsSchema, readySchema } from '../schemas/runtime.js'
 import type { RouteContext } from './context.js'
 
 const PROMETHEUS_TEXT = 'text/plain; version=0.0.4; charset=utf-8'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { takeOver } from '../../../core/cli/nexusbus/take-over.js'
-import type { PlantChanges } from '../../../core/http/services.js'
+import type { PlantChanges } from '../../../core/http/services/plant.js'
 import { changedPlant, refusedChanges } from '../../../core/kernel/plant-changes.js'
 import { normalizeDevice } from '../../../core/modbus/device-schema.js'
 import { normalizeTarget } from '../../../core/modbus/target-schema.js'

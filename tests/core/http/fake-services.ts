@@ -1,5 +1,7 @@
 import type { Config, HttpConfig } from '../../../core/config/config.js'
-import type { ApiKeyRecord, KeyService, LiveEvent, SidecarServices } from '../../../core/http/services.js'
+import type { LiveEvent } from '../../../core/http/services/history.js'
+import type { ApiKeyRecord, KeyService } from '../../../core/http/services/keys.js'
+import type { SidecarServices } from '../../../core/http/services.js'
 import type { DeviceRecord, TargetRecord } from '../../../core/modbus/device-record.js'
 import { normalizeDevice, updateDevice } from '../../../core/modbus/device-schema.js'
 import type { FieldPort, FieldRequest } from '../../../core/modbus/field.js'

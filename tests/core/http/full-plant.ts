@@ -1,12 +1,11 @@
 import type {
   AuditView,
   BucketQuery,
-  DeadLetterView,
   EventView,
   ReadingQuery,
   ReadingView,
-  WorkerView,
-} from '../../../core/http/services.js'
+} from '../../../core/http/services/history.js'
+import type { DeadLetterView, WorkerView } from '../../../core/http/services/runtime.js'
 import { RouteMQError } from '../../../core/support/errors.js'
 import { keyStore, type Plant, type PlantOptions, plant } from './fake-services.js'
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { ReadingQuery } from '../../../core/http/services.js'
+import type { ReadingQuery } from '../../../core/http/services/history.js'
 import { RUN_TOKEN } from './fake-services.js'
 import { fullPlant } from './full-plant.js'
 import { hostileRequests, judge, senderTo } from './hostile-requests.js'

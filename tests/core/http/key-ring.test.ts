@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { KeyRing, type KeyTable } from '../../../core/http/key-ring.js'
 import { createKey } from '../../../core/http/keys.js'
-import type { ApiKeyRecord } from '../../../core/http/services.js'
+import type { ApiKeyRecord } from '../../../core/http/services/keys.js'
 import { type Logger, silentLogger } from '../../../core/observability/logger.js'
 import { type Clock, systemClock } from '../../../core/support/clock.js'
 
