@@ -58,22 +58,15 @@ export class BusQueue<J extends QueueJob> {
 
   /**
    * The job whose turn it is among those for which `ready` holds; it stays in the queue until {@link remove} or
-   * {@link commit}. A job that is not ready holds its unit back from lower classes, so that a write waiting for its unit
-   * to fall silent is not overtaken for ever.
+   * {@link commit}. A write that is not ready holds its unit back from all others, so that one that waits for its unit to
+   * fall silent is not overtaken for ever.
    */
   peek(now: number, ready: (job: J) => boolean): J | undefined {
     const ahead = this.#ahead(now, ready)
     if (ahead !== undefined) return ahead
-    let held: Set<number> | undefined
     for (const kind of JOB_CLASSES) {
-      if (this.#lanes[kind].size === 0) continue
-      for (const jobs of this.#lanes[kind].values()) {
-        const job = jobs[0]!
-        if (held?.has(job.unit) === true) continue
-        if (ready(job)) return job
-        held ??= new Set()
-        held.add(job.unit)
-      }
+      const job = this.#first(kind, ready)
+      if (job !== undefined) return job
     }
     return undefined
   }
@@ -141,8 +134,17 @@ export class BusQueue<J extends QueueJob> {
   }
 
   #first(kind: JobClass, ready: (job: J) => boolean): J | undefined {
-    for (const [job] of this.#lanes[kind].values()) if (job !== undefined && ready(job)) return job
+    for (const [job] of this.#lanes[kind].values()) {
+      if (job !== undefined && ready(job) && !this.#isHeld(job, ready)) return job
+    }
     return undefined
+  }
+
+  /** True where a write waits for the unit to fall silent. */
+  #isHeld({ kind, unit }: J, ready: (job: J) => boolean): boolean {
+    if (kind === 'write') return false
+    for (const [write] of this.#lanes.write.values()) if (write?.unit === unit && !ready(write)) return true
+    return false
   }
 
   /** By half its interval: a poll that ends after a whole one has cost the next slot, and every second slot is half its rate. */

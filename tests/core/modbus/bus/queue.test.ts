@@ -127,6 +127,32 @@ test('a write that waits for its unit is not overtaken by reads of that unit', (
   assert.equal(queue.peek(0, (one) => one !== write)?.name, 'other')
 })
 
+test('nor by one of them that was passed over often enough, else it would wait for ever behind a slow unit', () => {
+  const queue = new BusQueue<Named>()
+  const write = job('write', 'a', 'w')
+  for (const one of [write, job('read', 'a', 'r'), job('read', 'b', 'other')]) queue.add(one)
+  for (let n = 0; n < 20; n += 1) queue.add(job('poll', 'c', 'poll'))
+  const ready = (one: Named) => one !== write
+  const names: string[] = []
+  for (let n = 0; n < 20; n += 1) {
+    const next = queue.peek(0, ready)!
+    queue.commit(next, ready)
+    names.push(next.name)
+  }
+  assert.deepEqual([names.indexOf('other'), names.includes('r')], [8, false])
+  assert.equal(
+    queue.peek(0, () => true),
+    write,
+  )
+})
+
+test('a poll that waits holds no read of its unit back that could go', () => {
+  const queue = new BusQueue<Named>()
+  const poll = job('poll', 'a', 'late')
+  for (const one of [poll, job('read', 'a', 'of another function')]) queue.add(one)
+  assert.equal(queue.peek(0, (one) => one !== poll)?.name, 'of another function')
+})
+
 test('counts and removes what waits', () => {
   const queue = new BusQueue<Named>()
   const [first, second] = [job('read', 'a', '1'), job('read', 'a', '2')]
