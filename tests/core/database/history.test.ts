@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
-import { after, before, describe, test } from 'node:test'
+import { before, describe, test } from 'node:test'
 import type { ReadingQuery } from '../../../core/database/readings/query.js'
 import type { ReadingRecord, ReadingValue, ReadingWrite } from '../../../core/database/readings/reading.js'
 import type { Store } from '../../../core/database/store.js'
-import { type OwnDatabase, onEachDatabase, openStore, ownDatabase } from './databases.js'
+import { onEachDatabase } from './databases.js'
+import { ownStore } from './own-store.js'
 
 const HOUR = 3_600_000_000
 const micros = (iso: string) => Date.parse(iso) * 1_000
@@ -32,15 +33,9 @@ function row(
 
 onEachDatabase((kind) => {
   describe(`history on ${kind}`, () => {
-    let own: OwnDatabase
     let store: Store
     before(async () => {
-      own = await ownDatabase(kind)
-      store = await openStore(own.config)
-    })
-    after(async () => {
-      await store?.close()
-      await own?.drop()
+      ;({ store } = await ownStore(kind))
     })
 
     async function pages(query: ReadingQuery): Promise<ReadingRecord[][]> {

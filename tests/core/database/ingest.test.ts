@@ -1,24 +1,19 @@
 import assert from 'node:assert/strict'
-import { after, before, describe, test } from 'node:test'
+import { before, describe, test } from 'node:test'
 import { type RawBuilder, sql } from 'kysely'
 import { Ingest } from '../../../core/database/ingest.js'
 import type { ReadingWrite } from '../../../core/database/readings/reading.js'
 import type { Store } from '../../../core/database/store.js'
 import { silentLogger } from '../../../core/observability/logger.js'
-import { type OwnDatabase, onEachDatabase, openStore, ownDatabase } from './databases.js'
+import { onEachDatabase } from './databases.js'
+import { ownStore } from './own-store.js'
 import { sample } from './samples.js'
 
 onEachDatabase((kind) => {
   describe(`ingest on ${kind}`, () => {
-    let own: OwnDatabase
     let store: Store
     before(async () => {
-      own = await ownDatabase(kind)
-      store = await openStore(own.config)
-    })
-    after(async () => {
-      await store?.close()
-      await own?.drop()
+      ;({ store } = await ownStore(kind))
     })
     const one = async (query: RawBuilder<unknown>) =>
       Number(Object.values((await query.execute(store.kysely)).rows[0] as object)[0])

@@ -1,27 +1,23 @@
 import assert from 'node:assert/strict'
-import { after, before, describe, test } from 'node:test'
+import { before, describe, test } from 'node:test'
 import { sql } from 'kysely'
 import type { Store } from '../../../core/database/store.js'
 import type { DeadLetter, StoredMessage } from '../../../core/delivery/delivery-store.js'
 import type { Clock } from '../../../core/support/clock.js'
 import { systemClock } from '../../../core/support/clock.js'
-import { type OwnDatabase, onEachDatabase, openStore, ownDatabase } from './databases.js'
+import { type OwnDatabase, onEachDatabase, openStore } from './databases.js'
+import { ownStore } from './own-store.js'
 
 onEachDatabase((kind) => {
   describe(`repositories on ${kind}`, () => {
-    let own: OwnDatabase
+    let config: OwnDatabase['config']
     let store: Store
     let monotonic = 0
     let wall = Date.parse('2026-03-01T12:00:00.000Z')
     const clock: Clock = { ...systemClock, now: () => wall, monotonic: () => monotonic }
 
     before(async () => {
-      own = await ownDatabase(kind)
-      store = await openStore(own.config, { clock })
-    })
-    after(async () => {
-      await store?.close()
-      await own?.drop()
+      ;({ store, config } = await ownStore(kind, { clock }))
     })
 
     test('a device comes back as it was given, defaults filled in', async () => {
@@ -128,7 +124,7 @@ onEachDatabase((kind) => {
       seen.push(await store.revision.current())
       await sql`delete from routemq_targets where device_id = 'by-hand'`.execute(store.kysely)
       seen.push(await store.revision.current())
-      const other = await openStore(own.config)
+      const other = await openStore(config)
       await sql`update routemq_devices set port = 1504 where device_id = 'meter-1'`.execute(other.kysely)
       await other.close()
       seen.push(await store.revision.current())

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { stat } from 'node:fs/promises'
-import { after, before, describe, test } from 'node:test'
+import { before, describe, test } from 'node:test'
 import { type Kysely, sql } from 'kysely'
 import type { ReadingWrite } from '../../../core/database/readings/reading.js'
 import { bytesOfRows } from '../../../core/database/readings/size.js'
@@ -9,7 +9,8 @@ import type { Store } from '../../../core/database/store.js'
 import type { FrameworkTables } from '../../../core/database/tables.js'
 import { silentLogger } from '../../../core/observability/logger.js'
 import { systemClock } from '../../../core/support/clock.js'
-import { type OwnDatabase, onEachDatabase, openStore, ownDatabase } from './databases.js'
+import { onEachDatabase } from './databases.js'
+import { ownStore } from './own-store.js'
 
 const DAY = 86_400_000
 const LETTER = {
@@ -41,17 +42,11 @@ function rows(device: string, from: number, count: number, stepUs: number, first
 
 onEachDatabase((kind) => {
   describe(`retention on ${kind}`, () => {
-    let own: OwnDatabase
     let store: Store
     let now = Date.parse('2026-06-01T00:00:00Z')
     const clock = { ...systemClock, now: () => now }
     before(async () => {
-      own = await ownDatabase(kind)
-      store = await openStore(own.config, { clock })
-    })
-    after(async () => {
-      await store?.close()
-      await own?.drop()
+      ;({ store } = await ownStore(kind, { clock }))
     })
 
     test('each table keeps what its age and number allow, and no less', async () => {
@@ -214,8 +209,7 @@ onEachDatabase((kind) => {
 })
 
 test('what else fills an SQLite file costs no reading', async () => {
-  const own = await ownDatabase('sqlite')
-  const store = await openStore(own.config)
+  const { store } = await ownStore('sqlite')
   const now = Date.now()
   await store.readings.insertBatch(rows('kept', now - 5 * DAY, 2_000, 1e6))
   const payload = 'QUJD'.repeat(100_000)
@@ -230,13 +224,10 @@ test('what else fills an SQLite file costs no reading', async () => {
   for (let round = 0; round < 3; round++) assert.equal((await retention.run())?.readings, 0)
   assert.equal((await store.readings.query({ device_id: 'kept', limit: 1 })).readings[0]?.sequence, 2_000)
   assert.equal(retention.deadLettersRemoved, 8)
-  await store.close()
-  await own.drop()
 })
 
 test('ten cycles over the size: the SQLite file stays within 1.2 of its cap', async (t) => {
-  const own = await ownDatabase('sqlite')
-  const store = await openStore(own.config)
+  const { store, config } = await ownStore('sqlite')
   const cap = 2_000_000
   let clock = Date.parse('2026-06-01T00:00:00Z')
   const retention = new Retention({
@@ -245,7 +236,7 @@ test('ten cycles over the size: the SQLite file stays within 1.2 of its cap', as
     clock: { ...systemClock, now: () => clock },
     limits: { readingBytes: cap },
   })
-  const file = (own.config as { file: string }).file
+  const { file } = config as { file: string }
   let largest = 0
   let removed = 0
   for (let cycle = 0; cycle < 10; cycle++) {
@@ -259,13 +250,10 @@ test('ten cycles over the size: the SQLite file stays within 1.2 of its cap', as
   assert.ok(largest <= cap * 1.2, `${largest}`)
   const newest = await store.readings.query({ device_id: 'big', limit: 1 })
   assert.equal(newest.readings[0]?.sequence, 200_000, 'the newest stay')
-  await store.close()
-  await own.drop()
 })
 
 test('below a tenth of the disk readings stop, and start again above it with a margin', async () => {
-  const own = await ownDatabase('sqlite')
-  const store = await openStore(own.config)
+  const { store } = await ownStore('sqlite')
   const told: (string | undefined)[] = []
   let free = 0.5
   const retention = new Retention({
@@ -281,13 +269,10 @@ test('below a tenth of the disk readings stop, and start again above it with a m
   const real = new Retention({ store, logger: silentLogger, minFree: 0 })
   await real.checkDisk()
   assert.equal(real.diskReason, undefined)
-  await store.close()
-  await own.drop()
 })
 
 test('the disk is looked at from the start, and while a round takes its time', async () => {
-  const own = await ownDatabase('sqlite')
-  const store = await openStore(own.config)
+  const { store } = await ownStore('sqlite')
   const timers = new Map<number, () => void>()
   const clock = {
     ...systemClock,
@@ -331,6 +316,4 @@ test('the disk is looked at from the start, and while a round takes its time', a
   release()
   await held
   await retention.stop()
-  await store.close()
-  await own.drop()
 })

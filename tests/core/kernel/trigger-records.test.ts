@@ -2,14 +2,15 @@ import assert from 'node:assert/strict'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, before, type TestContext, test } from 'node:test'
+import { before, type TestContext, test } from 'node:test'
 import { TriggerRows } from '../../../core/database/repositories/trigger-rows.js'
 import type { Store } from '../../../core/database/store.js'
 import { type SharedTriggers, TriggerRecords } from '../../../core/kernel/trigger-records.js'
 import { silentLogger } from '../../../core/observability/logger.js'
 import { systemClock } from '../../../core/support/clock.js'
 import { FakeClock } from '../../../core/testing/fake-clock.js'
-import { type OwnDatabase, onAllDatabasesAtOnce, openStore, ownDatabase } from '../database/databases.js'
+import { onAllDatabasesAtOnce } from '../database/databases.js'
+import { ownStore } from '../database/own-store.js'
 import { until } from '../support/until.js'
 
 const record = (value: number) => ({ field: 'f', value })
@@ -111,17 +112,11 @@ test('where the file cannot be changed it goes, rather than say what does not ho
 })
 
 onAllDatabasesAtOnce('last records of triggers, shared', (kind) => {
-  let own: OwnDatabase
   let store: Store
   let rows: TriggerRows
   before(async () => {
-    own = await ownDatabase(kind)
-    store = await openStore(own.config)
+    ;({ store } = await ownStore(kind))
     rows = new TriggerRows(store)
-  })
-  after(async () => {
-    await store?.close()
-    await own?.drop()
   })
   const recordIn = async (id: number) => (await rows.look([id])).get(id)
   const shared = (value: number | null, owner: string) => ({

@@ -11,7 +11,8 @@ import { filledTables, load } from '../../../../core/database/backup/load.js'
 import type { AuditInput } from '../../../../core/database/repositories/log-repositories.js'
 import type { Store } from '../../../../core/database/store.js'
 import { onEachDatabase } from '../databases.js'
-import { AT, facts, linesOf, open, originalBackup, reading, these, withLetter } from './original-backup.js'
+import { ownStore } from '../own-store.js'
+import { AT, facts, linesOf, originalBackup, reading, these, withLetter } from './original-backup.js'
 
 const { dir, file, original } = await originalBackup()
 
@@ -19,7 +20,7 @@ onEachDatabase((kind) => {
   describe(`a restore that fails on ${kind}`, () => {
     let store: Store
     before(async () => {
-      ;({ store } = await open(kind))
+      ;({ store } = await ownStore(kind))
       await load({ store, lines: readBackup(file) })
     })
 

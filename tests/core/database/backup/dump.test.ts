@@ -8,7 +8,8 @@ import { load } from '../../../../core/database/backup/load.js'
 import type { Store } from '../../../../core/database/store.js'
 import { until } from '../../support/until.js'
 import { onEachDatabase, openStore } from '../databases.js'
-import { AT, letter, linesOf, open, originalBackup, reading, these } from './original-backup.js'
+import { ownStore } from '../own-store.js'
+import { AT, letter, linesOf, originalBackup, reading, these } from './original-backup.js'
 
 const { file } = await originalBackup()
 
@@ -17,7 +18,7 @@ onEachDatabase((kind) => {
     let store: Store
     let elsewhere: Store
     before(async () => {
-      const opened = await open(kind)
+      const opened = await ownStore(kind)
       store = opened.store
       elsewhere = await openStore(opened.config)
       await load({ store, lines: readBackup(file) })

@@ -5,12 +5,13 @@ import { test } from 'node:test'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { dump } from '../../../../core/database/backup/dump.js'
 import { checkBackup, readBackup, writeBackup } from '../../../../core/database/backup/file.js'
-import { AT, facts, fill, linesOf, open, originalBackup } from './original-backup.js'
+import { ownStore } from '../own-store.js'
+import { AT, facts, fill, linesOf, originalBackup } from './original-backup.js'
 
 const { dir, file } = await originalBackup()
 
 test('a backup of SQLite is written whole, of its owner alone, and never over another', async () => {
-  const { store } = await open('sqlite')
+  const { store } = await ownStore('sqlite')
   await fill(store)
   let rows = 0
   const own = join(dir, 'own.backup')

@@ -7,7 +7,8 @@ import { readBackup, writeBackup } from '../../../../core/database/backup/file.j
 import { filledTables, load, refuseNewer } from '../../../../core/database/backup/load.js'
 import type { Store } from '../../../../core/database/store.js'
 import { onEachDatabase } from '../databases.js'
-import { AT, facts, letter, linesOf, open, originalBackup, source, these, withLetter } from './original-backup.js'
+import { ownStore } from '../own-store.js'
+import { AT, facts, letter, linesOf, originalBackup, source, these, withLetter } from './original-backup.js'
 
 const { dir, file, original } = await originalBackup()
 
@@ -15,7 +16,7 @@ onEachDatabase((kind) => {
   describe(`backup and restore on ${kind}`, () => {
     let store: Store
     before(async () => {
-      ;({ store } = await open(kind))
+      ;({ store } = await ownStore(kind))
     })
 
     test('it takes what SQLite held, and gives it again', async () => {

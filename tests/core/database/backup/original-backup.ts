@@ -8,7 +8,7 @@ import { readBackup, writeBackup } from '../../../../core/database/backup/file.j
 import type { BackupLine } from '../../../../core/database/backup/lines.js'
 import type { ReadingWrite } from '../../../../core/database/readings/reading.js'
 import type { Store } from '../../../../core/database/store.js'
-import { type Kind, type OwnDatabase, openStore, ownDatabase } from '../databases.js'
+import { ownStore } from '../own-store.js'
 
 export const AT = Date.UTC(2026, 4, 1)
 export const source = { instance: 'plant', boot: 'one' }
@@ -98,24 +98,11 @@ export function facts(lines: readonly BackupLine[]): string[] {
     .sort()
 }
 
-const opened: (() => Promise<void>)[] = []
-after(async () => {
-  for (const close of opened) await close()
-})
-
-/** An empty database of its own, until the end of the file. */
-export async function open(kind: Kind): Promise<{ readonly store: Store; readonly config: OwnDatabase['config'] }> {
-  const own = await ownDatabase(kind)
-  const store = await openStore(own.config)
-  opened.push(() => store.close(), own.drop)
-  return { store, config: own.config }
-}
-
 /** A backup of an SQLite database that holds one of everything, until the end of the file. */
 export async function originalBackup() {
   const dir = await mkdtemp(join(tmpdir(), 'routemq-backup-'))
-  opened.push(() => rm(dir, { recursive: true, force: true }))
-  const { store } = await open('sqlite')
+  after(() => rm(dir, { recursive: true, force: true }))
+  const { store } = await ownStore('sqlite')
   await fill(store)
   const file = join(dir, 'plant.backup')
   await writeBackup(file, dump({ store, now: () => AT }), false)

@@ -6,7 +6,8 @@ import { readBackup } from '../../../../core/database/backup/file.js'
 import { load } from '../../../../core/database/backup/load.js'
 import type { Store } from '../../../../core/database/store.js'
 import { onEachDatabase } from '../databases.js'
-import { AT, linesOf, open, originalBackup, source, these } from './original-backup.js'
+import { ownStore } from '../own-store.js'
+import { AT, linesOf, originalBackup, source, these } from './original-backup.js'
 
 const { file } = await originalBackup()
 
@@ -14,7 +15,7 @@ onEachDatabase((kind) => {
   describe(`what happened since the backup on ${kind}`, () => {
     let store: Store
     before(async () => {
-      ;({ store } = await open(kind))
+      ;({ store } = await ownStore(kind))
       await load({ store, lines: readBackup(file) })
     })
 

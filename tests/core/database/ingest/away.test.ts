@@ -148,11 +148,11 @@ test('where neither database nor spool takes rows they wait, it is told, and lat
 test('a database that hangs is told, and a spool that fills while it is away', async () => {
   const store = new FakeDatabase()
   const release = hang(store)
-  const { ingest } = await spooledIngest(store, { maxBytes: 2_000, batchMs: 5, confirmMs: 10 })
+  const { ingest, spool } = await spooledIngest(store, { maxBytes: 2_000, batchMs: 5, confirmMs: 10 })
   await ingest.accept([sample('d', 1)])
   await until(() => /no answer in 10 ms/.test(ingest.notice ?? ''), 'told')
   release()
-  await until(() => ingest.notice === undefined, 'all well')
+  await until(() => ingest.notice === undefined && spool.count === 0, 'all well')
   store.become('disconnected')
   await ingest.accept([sample('d', 2)])
   await ingest.flush()
