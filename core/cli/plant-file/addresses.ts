@@ -58,6 +58,8 @@ function converted(fields: Fields, names: readonly string[], reader: AddressRead
     const found = pduAddress(String(fields[name]), notation)
     if (typeof found === 'string') {
       mistakes.push({ line, message: `${path}${name}: ${found}` })
+      // Told once: what is checked later gets an address.
+      changed[name] = 0
       continue
     }
     changed[name] = found.address

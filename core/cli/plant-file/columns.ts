@@ -90,7 +90,9 @@ export function cellValue(column: string, cell: string): unknown {
   if (cell === UNSET && MAY_BE_NULL.has(column)) return null
   if (NUMBERS.has(column)) {
     const number = Number(cell)
-    return Number.isFinite(number) ? number : new Error(`${column}: "${cell}" is no number`)
+    if (Number.isFinite(number)) return number
+    const hint = /^[+-]?\d+,\d+$/.test(cell) ? `; a decimal point, please: ${cell.replace(',', '.')}` : ''
+    return new Error(`${column}: "${cell}" is no number${hint}`)
   }
   if (BOOLEANS.has(column))
     return YES_AND_NO[cell.toLowerCase()] ?? new Error(`${column}: "${cell}" is neither true nor false`)

@@ -292,6 +292,19 @@ test('a column that stands there twice is a mistake: one of its cells would be l
   assert.deepEqual(points, [])
 })
 
+test('an address that is none is told once, and a decimal comma how to write it', () => {
+  const known = { devices: [normalizeDevice({ device_id: 'd', host: 'h', port: 1 })], targets: [] }
+  const told = (text: string) => planImport(readCsv(text, 'modicon5'), known, new Map()).mistakes
+  assert.deepEqual(told('device_id;name;address;scale\nd;a;65536;\nd;b;40001;0,1\n'), [
+    { line: 2, message: 'address: "65536" is no modicon5 address such as 40001' },
+    { line: 3, message: 'scale: "0,1" is no number; a decimal point, please: 0.1' },
+  ])
+  assert.deepEqual(
+    told('device_id,address\nd,\nd,x\n').map(({ line }) => line),
+    [2, 3],
+  )
+})
+
 test('text in another encoding is told by its line, not taken with other signs', () => {
   const ansi = Buffer.from('device_id,name,address,unit\nd,a,1,m\nd,b,2,°C\n', 'latin1')
   for (const form of ['csv', 'yaml'] as const) {
