@@ -341,7 +341,7 @@ export class Poller {
 
   /** Resolves when the sink has taken the samples; `onDurable` is called when they, and the messages, cannot be lost any more. */
   async #handOver(results: readonly TargetResult[], onDurable: (() => void) | undefined): Promise<void> {
-    const published = Promise.all(results.map(({ messages }) => this.#publishing.all(messages)))
+    const published = Promise.all(results.map((result) => this.#publishing.all(result)))
     for (const { changes } of results) for (const change of changes) this.#options.onChange?.(change)
     const samples = results.flatMap(({ sample }) => sample ?? [])
     if (samples.length === 0) return

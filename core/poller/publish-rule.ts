@@ -10,6 +10,8 @@ export interface Decision {
   readonly block: boolean
   /** Points to publish, in their order. */
   readonly points: readonly PointReading[]
+  /** Those of them whose quality is news, by name. */
+  readonly qualityNews?: ReadonlySet<string>
   /** The new value of the trigger, where it has one. */
   readonly fired?: FieldValue
 }
@@ -21,6 +23,8 @@ interface LastPoint {
   /** Monotonic milliseconds. */
   readonly at: number
 }
+
+const GOOD = { quality: 'good', reason: undefined } as const
 
 /** Moments of a grid are fractions: two that lie five seconds apart may differ by a little less. */
 const ROUNDING_MS = 0.5
@@ -73,12 +77,7 @@ export class PublishRule {
 
   /** `now` is monotonic, milliseconds. */
   decide(block: BlockReading, points: readonly PointReading[], now: number): Decision {
-    if (this.#mode === 'always') {
-      // Only what was not good can be no news when it fails: the rest need not be remembered, fifteen thousand a second.
-      if (this.#points.size > 0) this.#points.clear()
-      for (const point of points) if (point.quality !== 'good') this.#remember(point, now)
-      return { block: true, points }
-    }
+    if (this.#mode === 'always') return { block: true, points, ...this.#newQualities(points, now) }
     const fired = this.#fired(block, points)
     const isTriggered = this.#mode === 'trigger' ? fired !== undefined : undefined
     const due = points.filter((point) => {
@@ -104,6 +103,19 @@ export class PublishRule {
     })
     for (const point of due) this.#remember(point, now)
     return due
+  }
+
+  /** Only what was not good is remembered: the rest cannot be news, fifteen thousand a second. */
+  #newQualities(points: readonly PointReading[], now: number): Pick<Decision, 'qualityNews'> {
+    if (this.#points.size === 0 && points.every(({ quality }) => quality === 'good')) return {}
+    const before = new Map(this.#points)
+    this.#points.clear()
+    const news = points.filter((point) => {
+      if (point.quality !== 'good') this.#remember(point, now)
+      const { quality, reason } = before.get(point.point) ?? GOOD
+      return quality !== point.quality || reason !== point.reason
+    })
+    return { qualityNews: new Set(news.map(({ point }) => point)) }
   }
 
   #remember({ point, value, quality, reason }: PointReading, at: number): void {

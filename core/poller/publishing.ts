@@ -1,7 +1,7 @@
 import type { ValueMessage, ValuePublisher } from '../mqtt/message.js'
 import type { Logger } from '../observability/logger.js'
 import type { PollCounter } from './poll-metrics.js'
-import type { Outgoing } from './target-output.js'
+import type { Outgoing, TargetResult } from './target-output.js'
 
 /** Hands messages to the publisher; that they are not taken, and that they are again, is said once. */
 export class Publishing {
@@ -18,9 +18,9 @@ export class Publishing {
 
   /**
    * Values of QoS 0 go together and nobody waits for them; everything else one by one, each with its outcome. Resolves with
-   * whether the broker, or the outbox, has all that has an outcome.
+   * whether the broker, or the outbox, has all that has an outcome; where it has not, what comes next is news again.
    */
-  async all(messages: readonly Outgoing[]): Promise<boolean> {
+  async all({ messages, output }: Pick<TargetResult, 'messages' | 'output'>): Promise<boolean> {
     const values: ValueMessage[] = []
     const outcomes: Promise<boolean>[] = []
     for (const message of messages) {
@@ -32,7 +32,9 @@ export class Publishing {
       this.#counter.published(values.length)
       this.#publisher.publishValues(values)
     }
-    return outcomes.length === 0 || (await Promise.all(outcomes)).every(Boolean)
+    const isTaken = outcomes.length === 0 || (await Promise.all(outcomes)).every(Boolean)
+    if (!isTaken) output.forget()
+    return isTaken
   }
 
   /** Whether it was taken. */

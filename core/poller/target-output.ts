@@ -16,6 +16,8 @@ export interface Outgoing {
 }
 
 export interface TargetResult {
+  /** Whose result it is. */
+  readonly output: TargetOutput
   readonly messages: readonly Outgoing[]
   /** What is to be kept; undefined where nothing new came. */
   readonly sample: Sample | undefined
@@ -37,6 +39,8 @@ export class TargetOutput {
   readonly #blockHead: string
   readonly #pointTopics = new Map<string, string>()
   readonly #value: PublishOptions
+  /** For what the next value does not say again where this one is lost. */
+  readonly #news: PublishOptions
   readonly #form: 'block' | 'points' | 'both'
   /** Why the last reading of a block without points failed; undefined where it did not. */
   #failedFor: string | undefined
@@ -63,6 +67,7 @@ export class TargetOutput {
       // A trigger makes records, each of which counts; all else is a value of which only the newest does.
       newestOnly: target.publish !== 'trigger',
     }
+    this.#news = { ...this.#value, qos: options.qos ?? 1 }
   }
 
   /** What the points are whose readings come with the block. */
@@ -70,7 +75,7 @@ export class TargetOutput {
     this.#rule.pointsAre(points)
   }
 
-  /** Somebody else may have published for this target meanwhile. */
+  /** What was published last is not what people know: somebody else published for this target, or the broker did not take it. */
   forget(): void {
     this.#rule.forget()
     this.#failedFor = undefined
@@ -85,7 +90,12 @@ export class TargetOutput {
     const changes = this.#changes.check(this.target, block, points)
     const messages: Outgoing[] = []
     if (decision.block && this.#form !== 'points') messages.push(this.#blockMessage(block))
-    if (this.#form !== 'block') for (const point of decision.points) messages.push(this.#pointMessage(point))
+    if (this.#form !== 'block') {
+      const { qualityNews } = decision
+      for (const point of decision.points) {
+        messages.push(this.#pointMessage(point, qualityNews?.has(point.point) === true ? this.#news : this.#value))
+      }
+    }
     for (const change of changes) messages.push(this.#changeMessage(change))
     // That a block is good again is kept like any change of quality; only a trigger makes records of its target.
     const isBack = this.#failedFor !== undefined && this.target.publish !== 'trigger'
@@ -93,8 +103,8 @@ export class TargetOutput {
     const isNews = decision.block || decision.points.length > 0 || isBack
     const sample = isNews ? this.#sample(block, decision.points, slot) : undefined
     const { fired } = decision
-    if (fired === undefined) return { messages, sample, changes }
-    return { messages, sample, changes, fired: { target: this.target, value: fired } }
+    if (fired === undefined) return { output: this, messages, sample, changes }
+    return { output: this, messages, sample, changes, fired: { target: this.target, value: fired } }
   }
 
   /** A reading that failed: no values and the points without one, told once for each new reason. */
@@ -102,7 +112,7 @@ export class TargetOutput {
     const due = this.#rule.decideBad(points, now)
     const isNews = due.length > 0 || (points.length === 0 && reason !== this.#failedFor)
     if (points.length === 0) this.#failedFor = reason
-    if (!isNews) return { messages: NOTHING, sample: undefined, changes: NOTHING }
+    if (!isNews) return { output: this, messages: NOTHING, sample: undefined, changes: NOTHING }
     const { device_id, register_type, address, count } = this.target
     const block = {
       device_id,
@@ -115,8 +125,8 @@ export class TargetOutput {
       quality: 'bad',
       reason,
     } as const
-    const messages = this.#form === 'block' ? [] : due.map((point) => this.#pointMessage(point))
-    return { messages, sample: this.#sample(block, due, slot), changes: NOTHING }
+    const messages = this.#form === 'block' ? [] : due.map((point) => this.#pointMessage(point, this.#news))
+    return { output: this, messages, sample: this.#sample(block, due, slot), changes: NOTHING }
   }
 
   /** Topics this target may have left retained. */
@@ -139,7 +149,7 @@ export class TargetOutput {
     return { topic: this.#blockTopic, payload, options: this.#value }
   }
 
-  #pointMessage({ point, value, unit, quality, reason, timestamp }: PointReading): Outgoing {
+  #pointMessage({ point, value, unit, quality, reason, timestamp }: PointReading, options: PublishOptions): Outgoing {
     const because = reason === undefined ? '' : `,"reason":"${reason}"`
     const payload = `{"value":${json(value)},"unit":${json(unit)},"quality":"${quality}"${because},"timestamp":${timestamp}}`
     let topic = this.#pointTopics.get(point)
@@ -147,7 +157,7 @@ export class TargetOutput {
       topic = `${this.#deviceTopic}/points/${point}`
       this.#pointTopics.set(point, topic)
     }
-    return { topic, payload, options: this.#value }
+    return { topic, payload, options }
   }
 
   #changeMessage({ device_id, field, from, to, timestamp }: FieldChange): Outgoing {
