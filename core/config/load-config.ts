@@ -81,9 +81,7 @@ export function loadConfig(options: LoadConfigOptions): LoadedConfig {
   } else if (!demo && !broker.named) {
     warnings.push('No broker is configured: the embedded one is used. Set MQTT_BROKER to use another.')
     if (values.demo === undefined && broker.address === undefined && !database.named) {
-      const names = describeSettings(resolved, flags)
-        .filter(({ path }) => (ending as readonly string[]).includes(path))
-        .map(({ name }) => name)
+      const names = ending.map((key) => origins.get(key)!.name)
       warnings.push(`Demo mode is off because ${names.join(', ')} is set; ROUTEMQ_DEMO=true keeps it.`)
     }
   }

@@ -51,6 +51,14 @@ for (const [name, value] of [
   test(`${name}=${value} leaves demo mode on`, (t) => assert.equal(load(t, { [name]: value }).config.mode, 'demo'))
 }
 
+test('what ended demo mode is named', (t) => {
+  const { warnings } = load(t, { MQTT_BROKER_PORT: '1884', HTTP_PORT: '8001' })
+  assert.equal(
+    warnings.at(-1),
+    'Demo mode is off because MQTT_BROKER_PORT, HTTP_PORT is set; ROUTEMQ_DEMO=true keeps it.',
+  )
+})
+
 test('production is never demo mode and asks for a broker', (t) => {
   assert.deepEqual(
     mistakesOf(() => load(t, { NODE_ENV: 'production' })).map(({ key }) => key),
