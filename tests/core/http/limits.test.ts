@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
-import { test } from 'node:test'
+import { describe, test } from 'node:test'
 import type { HttpConfig } from '../../../core/config/config.js'
 import { silentLogger } from '../../../core/observability/logger.js'
 import { bearer } from './client.js'
@@ -38,17 +38,33 @@ test('a body that is too large is refused, by its length and by its bytes', asyn
   assert.deepEqual(services.asked, [])
 })
 
-test('clients that are slow over their headers or their body are cut off with a word', async (context) => {
-  const sidecar = await start(context, { timeouts: { headersMs: 1_500, requestMs: 2_000 } })
-  const headers = await raw(sidecar.port, (socket) => socket.write('GET /live HTTP/1.1\r\nhost: local'))
-  assert.match(headers, /^HTTP\/1\.1 408 [\s\S]*REQUEST_TIMEOUT/)
-  const body = await raw(sidecar.port, (socket) =>
-    socket.write(
-      `POST ${WRITE} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{"addr`,
-    ),
-  )
-  assert.match(body, /^HTTP\/1\.1 408 /)
-  assert.equal((await sidecar.get('/live')).status, 200)
+// At once: both are waiting.
+describe('limits of time', { concurrency: true }, () => {
+  test('clients that are slow over their headers or their body are cut off with a word', async (context) => {
+    const sidecar = await start(context, { timeouts: { headersMs: 1_500, requestMs: 2_000 } })
+    const headers = await raw(sidecar.port, (socket) => socket.write('GET /live HTTP/1.1\r\nhost: local'))
+    assert.match(headers, /^HTTP\/1\.1 408 [\s\S]*REQUEST_TIMEOUT/)
+    const body = await raw(sidecar.port, (socket) =>
+      socket.write(
+        `POST ${WRITE} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{"addr`,
+      ),
+    )
+    assert.match(body, /^HTTP\/1\.1 408 /)
+    assert.equal((await sidecar.get('/live')).status, 200)
+  })
+
+  test('the wait is what is left of the window, and after it the client has its share again', async (context) => {
+    const sidecar = await start(context, { config: { apiKeys: ['one'], rateLimit: { max: 2, windowMs: 4_000 } } })
+    const ask = () => sidecar.get('/api/devices', bearer('one'))
+    assert.deepEqual([(await ask()).status, (await ask()).status], [200, 200])
+    const refused = await ask()
+    const { limit, retry_after_ms: waitMs } = refused.body.details
+    assert.deepEqual([refused.status, limit], [429, 2])
+    assert.equal(refused.headers['retry-after'], String(Math.ceil(waitMs / 1_000)))
+    assert.ok(waitMs > 0 && waitMs <= 4_000)
+    await new Promise((resolve) => setTimeout(resolve, waitMs + 20))
+    assert.equal((await ask()).status, 200)
+  })
 })
 
 test('what is no HTTP gets a problem document and a closed connection', async (context) => {
@@ -244,19 +260,6 @@ test('every answer carries the safe headers and a request id, also those that sa
     const { headers } = await sidecar.get('/live', { headers: { 'x-request-id': id } })
     assert.match(String(headers['x-request-id']), /^[0-9a-f-]{36}$/)
   }
-})
-
-test('the wait is what is left of the window, and after it the client has its share again', async (context) => {
-  const sidecar = await start(context, { config: { apiKeys: ['one'], rateLimit: { max: 2, windowMs: 4_000 } } })
-  const ask = () => sidecar.get('/api/devices', bearer('one'))
-  assert.deepEqual([(await ask()).status, (await ask()).status], [200, 200])
-  const refused = await ask()
-  const { limit, retry_after_ms: waitMs } = refused.body.details
-  assert.deepEqual([refused.status, limit], [429, 2])
-  assert.equal(refused.headers['retry-after'], String(Math.ceil(waitMs / 1_000)))
-  assert.ok(waitMs > 0 && waitMs <= 4_000)
-  await new Promise((resolve) => setTimeout(resolve, waitMs + 20))
-  assert.equal((await ask()).status, 200)
 })
 
 test('keys, and the limit, change while the sidecar runs', async (context) => {

@@ -173,7 +173,7 @@ test('a device that falls silent: its points turn bad once, it is asked rarely, 
 test('a stop keeps the answer to what was asked before it, and waits for no device that says nothing', async () => {
   const points = [{ name: 'p', address: 0 }]
   const p = await openPoller({ port: 0, units }, { unit1: { points, poll_timeout_ms: 2_000 } }, [
-    { device_id: 'unit1', address: 0, interval_ms: 4_000 },
+    { device_id: 'unit1', address: 0, interval_ms: 2_000 },
   ])
   let asked = 0
   const request = new Promise<void>((resolve) => {
@@ -195,7 +195,7 @@ test('a stop keeps the answer to what was asked before it, and waits for no devi
   await p.close()
 
   const silent = await openPoller({ port: 0, units }, { unit1: { points, poll_timeout_ms: 2_000 } }, [
-    { device_id: 'unit1', address: 0, interval_ms: 4_000 },
+    { device_id: 'unit1', address: 0, interval_ms: 2_000 },
   ])
   const unanswered = new Promise<void>((resolve) => {
     silent.plant.faults.choose(() => {

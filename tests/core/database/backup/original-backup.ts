@@ -60,8 +60,8 @@ export async function fill(store: Store): Promise<void> {
     ),
   )
   // More than a page of one series, with several of one time.
-  const many = Array.from({ length: 12_000 }, (_, n) => reading(n + 100, { time_us: AT * 1e3 + Math.floor(n / 3_000) }))
-  for (let at = 0; at < many.length; at += 4_000) await store.readings.insertBatch(many.slice(at, at + 4_000))
+  const many = Array.from({ length: 7_000 }, (_, n) => reading(n + 100, { time_us: AT * 1e3 + Math.floor(n / 3_000) }))
+  for (let at = 0; at < many.length; at += 3_500) await store.readings.insertBatch(many.slice(at, at + 3_500))
   await store.events.append([
     { kind: 'a', message: 'first', at: AT },
     { kind: 'b', message: 'second', at: AT, details: { x: 1 } },

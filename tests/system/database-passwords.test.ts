@@ -4,10 +4,10 @@ import { test } from 'node:test'
 import { setTimeout } from 'node:timers/promises'
 import mysql from 'mysql2/promise'
 import pg from 'pg'
-import { AppConnections } from '../../../core/database/app-database.js'
-import type { StoreState } from '../../../core/database/store.js'
-import { openStore } from './databases.js'
-import { ownServer, whyNoServers } from './own-servers.js'
+import { AppConnections } from '../../core/database/app-database.js'
+import type { StoreState } from '../../core/database/store.js'
+import { openStore } from '../core/database/databases.js'
+import { ownServer, whyNoServers } from '../core/database/own-servers.js'
 
 const missing = await whyNoServers()
 

@@ -1,4 +1,4 @@
-import type { OwnExtension } from './own-servers.js'
+import type { OwnExtension } from '../core/database/own-servers.js'
 
 /**
  * The functions and views of TimescaleDB that the store uses, with its names, arguments and conditions, over a plain table:
