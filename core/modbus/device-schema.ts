@@ -87,6 +87,10 @@ export const deviceOptionsSchema = z.strictObject({
   max_bits: z.number().int().min(1).max(2000).optional(),
   /** Registers in one write. @default 123 */
   max_write_registers: z.number().int().min(1).max(123).optional(),
+  /** Coils in one write. @default 1968 */
+  max_write_coils: z.number().int().min(1).max(1_968).optional(),
+  /** Functions 15 and 16 also for one coil or register: for devices that know no 5 and 6. @default false */
+  write_multiple: z.boolean().optional(),
   /** Ranges that are never read unless a caller names them. */
   forbidden: z.array(addressRange).max(1000).optional(),
   /** Unused addresses that may be read to join two blocks. @default what costs less */

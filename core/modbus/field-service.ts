@@ -18,7 +18,7 @@ import { type BusOwnership, standbyError } from './ownership.js'
 import type { Patience } from './patience.js'
 import { createTransport as openTransport } from './transport/open.js'
 import type { WriteAudit } from './write-audit.js'
-import { MAX_WRITE_ITEMS } from './write-item.js'
+import { MAX_WRITE_ITEMS, writeLimitsOf } from './write-item.js'
 import { WriteSwitches } from './write-switches.js'
 import { Writer } from './writer.js'
 
@@ -288,6 +288,6 @@ export class FieldService implements FieldPort {
 function sameWriteRules(a: Device, b: Device): boolean {
   if (a === b) return true
   const rules = ({ record, options }: Device) =>
-    JSON.stringify([record.points, record.raw_write, options.max_write_registers, options.min_interval_ms])
+    JSON.stringify([record.points, record.raw_write, writeLimitsOf(options), options.min_interval_ms])
   return rules(a) === rules(b)
 }

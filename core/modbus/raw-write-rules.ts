@@ -4,7 +4,7 @@ import { decodePoint, encodePoint, type PointValue, type ResolvedPoint } from '.
 import type { RegisterType, RegisterWrite } from './field.js'
 import { describeAddress } from './field-failure.js'
 import { checkBlock } from './field-reads.js'
-import { type EncodedItem, MAX_EXCHANGE_REGISTERS, MAX_WRITE_COILS, type WriteRules } from './write-item.js'
+import { type EncodedItem, MAX_EXCHANGE_REGISTERS, type WriteRules } from './write-item.js'
 
 /** Registers or coils by address; with `read`, what function 23 writes. */
 export function encodeRawItem(item: RegisterWrite, rules: WriteRules): EncodedItem {
@@ -15,7 +15,7 @@ export function encodeRawItem(item: RegisterWrite, rules: WriteRules): EncodedIt
   }
   if (read !== undefined) checkExchange(item, read, rules)
   const registers = read === undefined ? rules.maxRegisters : Math.min(rules.maxRegisters, MAX_EXCHANGE_REGISTERS)
-  const most = register_type === 'coil' ? MAX_WRITE_COILS : registers
+  const most = register_type === 'coil' ? rules.maxCoils : registers
   const isRange = Number.isInteger(address) && address >= 0 && values.length >= 1 && address + values.length <= 65_536
   if (!isRange || values.length > most) {
     throw new RouteMQError(

@@ -1,5 +1,5 @@
 import type { ModbusCall } from './transport/transport.js'
-import { type EncodedItem, MAX_WRITE_COILS } from './write-item.js'
+import type { EncodedItem, WriteLimits } from './write-item.js'
 
 export interface WrittenRange {
   readonly register_type: 'holding' | 'coil'
@@ -29,11 +29,11 @@ interface Run {
 }
 
 /** The requests for items in the caller's order: what lies behind the item before it joins it, nothing is reordered. */
-export function planWrite(items: readonly EncodedItem[], maxRegisters: number): WriteStep[] {
+export function planWrite(items: readonly EncodedItem[], limits: WriteLimits): WriteStep[] {
   const runs: Run[] = []
   items.forEach((encoded, index) => {
     const last = runs.at(-1)
-    const joined = last?.safe === encoded.safe ? join(last.encoded, encoded, maxRegisters) : undefined
+    const joined = last?.safe === encoded.safe ? join(last.encoded, encoded, limits) : undefined
     if (last === undefined || joined === undefined) {
       runs.push({ items: [index], encoded, safe: encoded.safe, readable: encoded.readable })
     } else {
@@ -42,16 +42,16 @@ export function planWrite(items: readonly EncodedItem[], maxRegisters: number): 
       last.readable &&= encoded.readable
     }
   })
-  return runs.map(step)
+  return runs.map((run) => step(run, limits))
 }
 
-function join(a: EncodedItem, b: EncodedItem, maxRegisters: number): EncodedItem | undefined {
+function join(a: EncodedItem, b: EncodedItem, { maxRegisters, maxCoils }: WriteLimits): EncodedItem | undefined {
   if ('words' in a && 'words' in b && a.read === undefined && b.read === undefined) {
     const fits = a.address + a.words.length === b.address && a.words.length + b.words.length <= maxRegisters
     return fits ? { ...a, words: [...a.words, ...b.words] } : undefined
   }
   if ('bits' in a && 'bits' in b) {
-    const fits = a.address + a.bits.length === b.address && a.bits.length + b.bits.length <= MAX_WRITE_COILS
+    const fits = a.address + a.bits.length === b.address && a.bits.length + b.bits.length <= maxCoils
     return fits ? { ...a, bits: [...a.bits, ...b.bits] } : undefined
   }
   if ('mask' in a && 'mask' in b) {
@@ -65,7 +65,7 @@ function join(a: EncodedItem, b: EncodedItem, maxRegisters: number): EncodedItem
   return undefined
 }
 
-function step({ items, encoded, safe, readable }: Run): WriteStep {
+function step({ items, encoded, safe, readable }: Run, { alwaysMultiple }: WriteLimits): WriteStep {
   const base = { items, safe, readable }
   if ('custom' in encoded) {
     return { ...base, call: { fc: 'raw', ...encoded.custom }, range: null, holds: () => false }
@@ -74,7 +74,8 @@ function step({ items, encoded, safe, readable }: Run): WriteStep {
   const over = (count: number): WrittenRange => ({ register_type, address, count })
   if ('bits' in encoded) {
     const { bits } = encoded
-    const call: ModbusCall = bits.length === 1 ? { fc: 5, address, value: bits[0]! } : { fc: 15, address, values: bits }
+    const isSingle = bits.length === 1 && !alwaysMultiple
+    const call: ModbusCall = isSingle ? { fc: 5, address, value: bits[0]! } : { fc: 15, address, values: bits }
     const holds = (values: readonly (number | boolean)[]) => bits.every((bit, i) => bit === Boolean(values[i]))
     return { ...base, call, range: over(bits.length), holds }
   }
@@ -85,16 +86,16 @@ function step({ items, encoded, safe, readable }: Run): WriteStep {
   }
   const { words, read } = encoded
   const holds = (values: readonly (number | boolean)[]) => words.every((word, i) => word === values[i])
-  return { ...base, call: wordsCall(address, words, read), range: over(words.length), holds }
+  const isSingle = words.length === 1 && !alwaysMultiple
+  const plain: ModbusCall = isSingle ? { fc: 6, address, value: words[0]! } : { fc: 16, address, values: words }
+  const call = read === undefined ? plain : exchange(address, words, read)
+  return { ...base, call, range: over(words.length), holds }
 }
 
-function wordsCall(
-  address: number,
-  words: readonly number[],
-  read: { readonly address: number; readonly count: number } | undefined,
+function exchange(
+  writeAddress: number,
+  values: readonly number[],
+  read: { readonly address: number; readonly count: number },
 ): ModbusCall {
-  if (read !== undefined) {
-    return { fc: 23, readAddress: read.address, readCount: read.count, writeAddress: address, values: words }
-  }
-  return words.length === 1 ? { fc: 6, address, value: words[0]! } : { fc: 16, address, values: words }
+  return { fc: 23, readAddress: read.address, readCount: read.count, writeAddress, values }
 }

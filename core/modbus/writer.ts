@@ -10,7 +10,7 @@ import type { Patience } from './patience.js'
 import { Turns } from './turns.js'
 import type { WriteAudit, WriteAuditRecord } from './write-audit.js'
 import { WriteIntervals } from './write-intervals.js'
-import { type EncodedItem, MAX_WRITE_REGISTERS, type WriteRules } from './write-item.js'
+import { type EncodedItem, type WriteRules, writeLimitsOf } from './write-item.js'
 import { planWrite, type WriteStep } from './write-plan.js'
 import { finish, newProgress, type Progress, verdict, withResults, withWritten } from './write-results.js'
 import { encodeItem } from './write-rules.js'
@@ -131,7 +131,7 @@ export class Writer {
       device_id: device.id,
       points: device.points,
       raw_write: device.record.raw_write,
-      maxRegisters: device.options.max_write_registers ?? MAX_WRITE_REGISTERS,
+      ...writeLimitsOf(device.options),
       broadcast: device.broadcast,
     }
     this.#refuseDisabled(device)
@@ -159,7 +159,7 @@ export class Writer {
     const { device, order, progress, begun } = write
     const { patience } = order
     const { cache, clock } = this.#options
-    const steps = planWrite(progress.encoded, device.options.max_write_registers ?? MAX_WRITE_REGISTERS)
+    const steps = planWrite(progress.encoded, writeLimitsOf(device.options))
     for (const step of steps) {
       const { intervals } = this.#lane(device.space)
       this.#refuseDisabled(device)

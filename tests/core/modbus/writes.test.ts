@@ -30,6 +30,27 @@ test('single registers and coils go by functions 6 and 5, several by 16 and 15',
   await p.close()
 })
 
+test('devices that know only some of the functions that write are written by those', async () => {
+  for (const [options, known] of [
+    [{ write_multiple: true }, [15, 16]],
+    [{ max_write_registers: 1, max_write_coils: 1 }, [5, 6]],
+  ] as const) {
+    const p = await plant({ options })
+    p.plant.faults.choose(({ functionCode }) =>
+      functionCode < 5 || (known as readonly number[]).includes(functionCode)
+        ? undefined
+        : { kind: 'exception', code: 1 },
+    )
+    const { results } = await p.write(raw(20, 1), raw(21, 2), raw(30, 3), coil(4, true), coil(5, 0), coil(9, 1))
+    assert.deepEqual(outcomes(results), ['ok', 'ok', 'ok', 'ok', 'ok', 'ok'], JSON.stringify(options))
+    assert.deepEqual([await p.read(20, 2), await p.read(30)], [[1, 2], [3]])
+    await p.close()
+  }
+  const p = await plant({ options: { max_write_coils: 1 } })
+  assert.equal((await failure(p.write(coil(4, true, false)))).code, 'ADDRESS_INVALID')
+  await p.close()
+})
+
 test('the first item that fails ends the write: what came before is written, what follows is not sent', async () => {
   const p = await plant({}, { ranges: { holding: [[0, 99]] } })
   const error = await failure(p.write(raw(1, 1), raw(200, 2), raw(3, 3)))
