@@ -304,13 +304,13 @@ test('RTU over TCP: a late answer never becomes the answer to another address', 
   const holding = Array.from({ length: 300 }, (_, i) => i)
   const p = await openField(
     { port: 0, kind: 'rtu_tcp', units: { 1: { holding } } },
-    { unit1: { framer: 'RTU', timeout_ms: 60, options: { late_grace_ms: 1_500 } } },
+    { unit1: { framer: 'RTU', timeout_ms: 60, options: { late_grace_ms: 900 } } },
   )
   const read = (address: number) =>
     p.field.request({ op: 'read', device_id: 'unit1', register_type: 'holding', address, count: 1 })
   // So late that a busy machine does not find it beside the time-out, when it would be in time.
   for (let round = 0; round < 3; round += 1) {
-    p.plant.faults.set(1, { kind: 'delay', ms: 400, times: 1 })
+    p.plant.faults.set(1, { kind: 'delay', ms: 300, times: 1 })
     assert.equal((await failure(read(100 + round))).code, 'DEVICE_TIMEOUT')
     assert.deepEqual((await read(200 + round)).values, [200 + round])
   }

@@ -188,12 +188,12 @@ export function transportContract(name: string, open: () => Promise<Bench>, trai
     test('an answer after the time-out never becomes the answer to a later call', async () => {
       const { device, transport } = bench
       for (let round = 0; round < 3; round += 1) {
-        device.faults.set(1, { kind: 'delay', ms: 150, times: 1 })
+        device.faults.set(1, { kind: 'delay', ms: 300, times: 1 })
         await fails(call(1, { fc: 3, address: 100, count: 1 }, brief), 'timeout')
         await settle(graceMs)
         assert.deepEqual(await holding(1, 20), [1020])
         if (transport.hasTransactionIds) {
-          await wait(120)
+          await wait(270)
           assert.deepEqual(await holding(1, 21), [1021])
         }
       }
