@@ -1,13 +1,13 @@
-import { type FileHandle, mkdir, open, rm } from 'node:fs/promises'
+import { mkdir, open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from '../observability/logger.js'
 import { RouteMQError } from '../support/errors.js'
-import { encodeFrames, FRAME_HEADER_BYTES } from './frame.js'
+import { FRAME_HEADER_BYTES } from './frame.js'
 import { HeadFile } from './head-file.js'
 import { lockFolder } from './lock.js'
 import { type LogRecord, readLog } from './log-reader.js'
 import { type Recovered, recover, type SpoolDamage } from './recovery.js'
-import { removeSegment, type Segment, segmentAt, syncFolder } from './segments.js'
+import { SegmentLog } from './segment-log.js'
 
 export interface SpoolOptions {
   /** Folder of this spool, made when missing; it belongs to the spool alone. */
@@ -46,15 +46,11 @@ const TRY_BYTES = 65_536
 export class Spool {
   readonly #dir: string
   readonly #maxBytes: number
-  readonly #segmentBytes: number
-  readonly #fsync: boolean
   readonly #logger: Logger | undefined
   readonly #unlock: () => Promise<void>
   readonly #head: HeadFile
-  #segments: Segment[]
-  #tail: number
+  readonly #log: SegmentLog
   #count: number
-  #writer: { readonly segment: Segment; readonly handle: FileHandle } | undefined
   #pending: Pending[] = []
   #pendingBytes = 0
   #writing: Promise<void> | undefined
@@ -69,13 +65,19 @@ export class Spool {
   private constructor(options: SpoolOptions, unlock: () => Promise<void>, head: HeadFile, found: Recovered) {
     this.#dir = options.dir
     this.#maxBytes = options.maxBytes
-    this.#segmentBytes = options.segmentBytes ?? Math.min(2 ** 24, Math.max(2 ** 16, Math.floor(options.maxBytes / 16)))
-    this.#fsync = options.fsync ?? true
     this.#logger = options.logger
     this.#unlock = unlock
     this.#head = head
-    this.#segments = found.segments
-    this.#tail = found.tail
+    this.#log = new SegmentLog(
+      {
+        dir: options.dir,
+        segmentBytes: options.segmentBytes ?? Math.min(2 ** 24, Math.max(2 ** 16, Math.floor(options.maxBytes / 16))),
+        fsync: options.fsync ?? true,
+        head: () => head.position,
+        logger: options.logger,
+      },
+      found,
+    )
     this.#count = found.count
     this.#damage = { ...found.damage }
     this.#damageSeenUpTo = found.damageSeenUpTo
@@ -104,7 +106,7 @@ export class Spool {
 
   /** Bytes not acknowledged yet, framing included. */
   get bytes(): number {
-    return this.#tail - this.#head.position
+    return this.#log.tail - this.#head.position
   }
 
   /** Records not acknowledged yet. Exact unless records were damaged. */
@@ -164,14 +166,15 @@ export class Spool {
   peek(limit: number, after?: number): Promise<readonly SpoolRecord[]> {
     return this.#inTurn(async () => {
       const from = Math.max(after ?? 0, this.#head.position)
-      const { records, position, damaged } = await readLog([...this.#segments], from, this.#tail, limit)
+      const { records, position, damaged } = await readLog(this.#log.segments, from, this.#log.tail, limit)
       for (const { from: start, to } of damaged) {
         if (to <= this.#damageSeenUpTo) continue
         this.#damageSeenUpTo = to
         this.#countDamage(start, to)
       }
       // Nothing readable is left: give the space of the damaged end back.
-      if (records.length === 0 && from === this.#head.position && position === this.#tail) await this.#advance(position)
+      if (records.length === 0 && from === this.#head.position && position === this.#log.tail)
+        await this.#advance(position)
       const known = this.#givenOut.at(-1) ?? 0
       for (const record of records) if (record.position > known) this.#givenOut.push(record.position)
       return records
@@ -185,7 +188,7 @@ export class Spool {
   read(after: number): Promise<Buffer | undefined> {
     return this.#inTurn(async () => {
       const from = Math.max(after, this.#head.position)
-      const { records } = await readLog([...this.#segments], from, this.#tail, 1)
+      const { records } = await readLog(this.#log.segments, from, this.#log.tail, 1)
       return records[0]?.data
     })
   }
@@ -210,12 +213,12 @@ export class Spool {
     return this.#inTurn(async () => {
       let dropped = 0
       while (this.bytes > 0 && this.#maxBytes - this.bytes - this.#pendingBytes < bytes) {
-        const { records, position } = await readLog([...this.#segments], this.#head.position, this.#tail, 256)
+        const { records, position } = await readLog(this.#log.segments, this.#head.position, this.#log.tail, 256)
         let end = position
         for (const record of records) {
           end = record.position
           dropped += 1
-          if (this.#maxBytes - (this.#tail - end) - this.#pendingBytes >= bytes) break
+          if (this.#maxBytes - (this.#log.tail - end) - this.#pendingBytes >= bytes) break
         }
         await this.#advance(end)
       }
@@ -236,7 +239,7 @@ export class Spool {
   async #close(): Promise<void> {
     await this.#writing
     await this.#reading
-    await this.#writer?.handle.close()
+    await this.#log.close()
     await this.#head.close()
     await this.#unlock()
   }
@@ -260,10 +263,8 @@ export class Spool {
         return index > 0 && bytes > WRITE_BYTES
       })
       const batch = this.#pending.splice(0, taken === -1 ? this.#pending.length : taken)
-      let position = this.#tail
-      const error = await this.#write(batch.flatMap((pending) => pending.records)).catch((cause: unknown) =>
-        failed(cause, this.#dir, 'cannot be written'),
-      )
+      let position = this.#log.tail
+      const error = await this.#write(batch.flatMap((pending) => pending.records))
       for (const pending of batch) {
         this.#pendingBytes -= pending.bytes
         if (error === undefined) pending.resolve(positionsOf(pending.records, position))
@@ -274,65 +275,19 @@ export class Spool {
     this.#writing = undefined
   }
 
-  async #write(records: readonly Buffer[]): Promise<undefined> {
-    const { segment, handle } = await this.#segmentForWriting()
-    const bytes = encodeFrames(records, this.#tail)
-    const offset = this.#tail - segment.base
+  async #write(records: readonly Buffer[]): Promise<RouteMQError | undefined> {
     try {
-      for (let done = 0; done < bytes.length; ) {
-        done += (await handle.write(bytes, done, bytes.length - done, offset + done)).bytesWritten
-      }
-      if (this.#fsync) await handle.datasync()
+      await this.#log.write(records)
+      this.#count += records.length
+      return undefined
     } catch (error) {
-      // After a failed sync the system may call the pages clean: never write on in this file. Whatever of it lies
-      // beyond the tail is cut if possible, and otherwise ignored because the next segment begins at the tail.
-      this.#writer = undefined
-      await handle.truncate(offset).catch((cause: unknown) => {
-        this.#logger?.debug({ dir: this.#dir, cause: String(cause) }, 'The end of a failed write could not be cut')
-      })
-      await handle.close()
-      throw error
+      return failed(error, this.#dir, 'cannot be written')
     }
-    this.#tail += bytes.length
-    this.#count += records.length
-  }
-
-  async #segmentForWriting(): Promise<{ segment: Segment; handle: FileHandle }> {
-    const current = this.#writer
-    if (current !== undefined) {
-      const size = this.#tail - current.segment.base
-      const drained = this.bytes === 0 && size >= this.#segmentBytes / 4
-      if (size < this.#segmentBytes && !drained) return current
-      this.#writer = undefined
-      await current.handle.close()
-    }
-    const segment = segmentAt(this.#dir, this.#tail)
-    const handle = await open(segment.file, 'w', 0o600)
-    try {
-      if (this.#fsync) await syncFolder(this.#dir)
-    } catch (error) {
-      await handle.close()
-      throw error
-    }
-    this.#segments = [...this.#segments.filter(({ base }) => base !== segment.base), segment]
-    this.#writer = { segment, handle }
-    await this.#removeOld()
-    return this.#writer
   }
 
   async #advance(position: number): Promise<void> {
     await this.#head.write(position)
-    await this.#removeOld()
-  }
-
-  /** Segments wholly acknowledged go; the last one stays, it may be written. */
-  async #removeOld(): Promise<void> {
-    const kept = this.#segments.findIndex((_, index) => {
-      const next = this.#segments[index + 1]
-      return next === undefined || next.base > this.#head.position
-    })
-    if (kept < 1) return
-    for (const segment of this.#segments.splice(0, kept)) await removeSegment(segment)
+    await this.#log.removeOld()
   }
 
   #countDamage(from: number, to: number): void {
