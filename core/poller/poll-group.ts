@@ -51,6 +51,7 @@ const LONGEST_PAUSE_MS = 60_000
 export class PollGroup {
   readonly #options: GroupOptions
   #items: Item[] = []
+  #outputs: ReadonlySet<TargetOutput> = new Set()
   #targets: readonly TargetRecord[] = []
   #reads: Read[] = []
   #unplanned = new Map<number, RouteMQError>()
@@ -87,9 +88,15 @@ export class PollGroup {
       const output = () => new TargetOutput(target, topicPrefix, triggers, changes, intervalMs)
       return known.get(ruleKey(target)) ?? { output: output(), readers: [] }
     })
+    this.#outputs = new Set(this.#items.map(({ output }) => output))
     this.#targets = targets
     this.#reads = []
     this.#version = Number.NaN
+  }
+
+  /** Whether what came of this output still belongs to a target as it is now. */
+  has(output: TargetOutput): boolean {
+    return this.#outputs.has(output)
   }
 
   /** Others may have published for these targets meanwhile. */
@@ -130,7 +137,7 @@ export class PollGroup {
     let succeeded = 0
     const results = [...readings].flatMap(([index, reading]) => {
       const item = items[index]!
-      if (items !== this.#items && !this.#items.includes(item)) return []
+      if (!this.has(item.output)) return []
       const { output, readers } = item
       if (!(reading instanceof RouteMQError)) {
         succeeded += 1

@@ -11,12 +11,13 @@ import { type BusLoad, busLoad, refuseOverload, refuseUnanswerable, withTarget }
 import { type DevicePlan, planOfDevice } from './device-plan.js'
 import { type FieldChange, FieldChanges } from './field-changes.js'
 import { Grid } from './grid.js'
+import { Keeping } from './keeping.js'
 import { Phases } from './phases.js'
 import { PollGroup } from './poll-group.js'
 import { PollCounter, type PollingMetrics } from './poll-metrics.js'
 import { Publishing } from './publishing.js'
 import { type RetainedStore, RetainedTopics } from './retained-topics.js'
-import type { Sample, SampleSink } from './sample.js'
+import type { SampleSink } from './sample.js'
 import type { TargetResult } from './target-output.js'
 import { type TriggerBook, TriggerMemory } from './trigger-memory.js'
 
@@ -79,6 +80,7 @@ export class Poller {
   readonly #triggers: TriggerMemory
   readonly #changes = new FieldChanges()
   readonly #publishing: Publishing
+  readonly #keeping: Keeping
   readonly #retained: RetainedTopics
   readonly #availability: Availability
   readonly #entries = new Map<string, Entry>()
@@ -87,11 +89,8 @@ export class Poller {
   #unsubscribe = () => {}
   /** Cuts off what is still being read. */
   readonly #stopped = new AbortController()
-  /** Samples on their way into the sink. */
-  readonly #keeping = new Set<Promise<void>>()
   #devices = new Set<string>()
   #origin: number | undefined
-  #isKeeping = true
 
   constructor(options: PollerOptions) {
     this.#options = options
@@ -101,6 +100,7 @@ export class Poller {
     const { field, topicPrefix, publisher, logger } = options
     this.#triggers = new TriggerMemory(options.triggers)
     this.#publishing = new Publishing(publisher, this.#counter, logger)
+    this.#keeping = new Keeping(options.sink, this.#counter, logger)
     this.#retained = new RetainedTopics({
       publish: (topic) => this.#publishing.one({ topic, payload: '', options: { qos: 1, retain: true } }),
       store: options.retained,
@@ -141,7 +141,7 @@ export class Poller {
     await Promise.race([slots, sleep(LAST_READS_MS, cutOff.signal, this.#clock).catch(() => {})])
     cutOff.abort()
     this.#stopped.abort(new RouteMQError('SHUTTING_DOWN', 'The poller is being stopped'))
-    await Promise.all(this.#keeping)
+    await this.#keeping.settled()
     this.#retained.stop()
     if (isRunning) this.#availability.stop()
   }
@@ -306,23 +306,27 @@ export class Poller {
       for (let asked = this.#recall(entry); asked !== undefined; asked = this.#recall(entry)) await asked
       if (!this.#isToPoll(entry)) return
       const { results, succeeded, failed } = await entry.group.cycle(slot, dueAt, this.#stopped.signal)
-      // What was read for a group that is gone must not come back after its retained topics were cleared.
-      const changes = results.flatMap((result) => result.changes)
-      if (this.#isOver(entry)) return this.#changes.undo(changes)
+      if (this.#isOver(entry)) return this.#changes.undo(results.flatMap(({ changes }) => changes))
       const fired = results.flatMap((result) => result.fired ?? [])
       const onDurable = fired.length === 0 ? undefined : await this.#triggers.begin(fired)
       await this.#retained.noted
-      if (this.#isOver(entry)) {
-        // Whoever reads these targets next makes the records and tells the changes.
-        this.#triggers.undo(fired)
-        return this.#changes.undo(changes)
-      }
-      await this.#handOver(results, onDurable)
+      // What was read for a target that is gone must not come back after its retained topics were cleared.
+      const isWanted = ({ output }: TargetResult) => !this.#isOver(entry) && entry.group.has(output)
+      this.#takeBack(results.filter((result) => !isWanted(result)))
+      if (this.#isOver(entry)) return
+      await this.#handOver(results.filter(isWanted), onDurable)
       const durationMs = this.#clock.monotonic() - startedAt
       this.#counter.cycle({ succeeded, failed, durationMs, now: this.#clock.now() })
     } catch (error) {
       this.#options.logger.error({ err: error, device_id: entry.deviceId, slot }, 'a polling slot failed')
     }
+  }
+
+  /** Whoever reads these targets next makes the records and tells the changes. */
+  #takeBack(results: readonly TargetResult[]): void {
+    if (results.length === 0) return
+    this.#triggers.undo(results.flatMap((result) => result.fired ?? []))
+    this.#changes.undo(results.flatMap(({ changes }) => changes))
   }
 
   /** Asked for one, the book is asked for all: a thousand are one question. */
@@ -346,25 +350,7 @@ export class Poller {
     const samples = results.flatMap(({ sample }) => sample ?? [])
     if (samples.length === 0) return
     const whenKept = onDurable && (() => void published.then((taken) => taken.every(Boolean) && onDurable()))
-    const keeping = this.#keep(samples, whenKept)
-    this.#keeping.add(keeping)
-    await keeping
-    this.#keeping.delete(keeping)
-  }
-
-  /** A sink that is slow keeps its slot open, and the next one is skipped and counted: back-pressure. */
-  async #keep(samples: readonly Sample[], onDurable: (() => void) | undefined): Promise<void> {
-    const { sink, logger } = this.#options
-    if (sink === undefined) return onDurable?.()
-    try {
-      await sink.accept(samples, onDurable)
-      if (!this.#isKeeping) logger.info({}, 'samples are kept again')
-      this.#isKeeping = true
-    } catch (error) {
-      this.#counter.sinkFailed()
-      if (this.#isKeeping) logger.error({ err: error }, 'samples are not kept')
-      this.#isKeeping = false
-    }
+    await this.#keeping.keep(samples, whenKept)
   }
 
   #leads(deviceId: string): boolean {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { type Logger, silentLogger } from '../../../core/observability/logger.js'
+import type { TriggerBook } from '../../../core/poller/trigger-memory.js'
 import { openPoller, startDevice, until } from './poller-harness.js'
 
 const units = { 1: { holding: [10, 20, 30, 40], coils: [true, false] } }
@@ -291,6 +292,37 @@ test('targets and devices change live; retained topics of what was removed are c
   p.poller.apply([p.targets[1]!], [p.records[0]!])
   assert.equal(p.recorder.on('modbus/data/unit2/availability').at(-1)!.payload, '')
   assert.deepEqual(p.poller.targets(), [])
+  await p.close()
+})
+
+test('what is read for a target that is removed while the record of another is being noted stays cleared', async () => {
+  let note = () => {}
+  let isNoting = false
+  const triggers: TriggerBook = {
+    recall: async () => new Map(),
+    begin: () => {
+      isNoting = true
+      return new Promise((resolve) => {
+        note = resolve
+      })
+    },
+    settle: () => {},
+  }
+  const targets = [
+    { device_id: 'unit1', address: 0, publish: 'trigger', options: { trigger: { address: 0 } } },
+    { device_id: 'unit1', address: 1, options: { retain: true } },
+  ]
+  const p = await openPoller({ port: 0, units }, { unit1: {} }, targets, { triggers })
+  p.poller.start()
+  await until(() => isNoting)
+  p.poller.apply([p.targets[0]!], p.records)
+  note()
+  await until(() => p.samples.length > 0)
+  assert.deepEqual(p.recorder.values('modbus/data/unit1/holding/1'), [''], 'cleared, and nothing after it')
+  assert.deepEqual(
+    p.samples.map(({ target_id }) => target_id),
+    [1],
+  )
   await p.close()
 })
 
