@@ -128,7 +128,7 @@ export class FieldPolling implements PollPort {
     // The first follows another unit, as far as there is one.
     const switchMs = device.isAlone ? 0 : Math.max(0, unitSwitchMs - Math.max(silenceMs, device.options.delay_ms ?? 0))
     return reads.reduce((sum, { register_type, count }) => {
-      const cost = costOf(device, register_type, device.bus.turnaroundMs)
+      const cost = costOf(device, register_type, device.bus.roundTrips.turnaroundMs)
       return sum + (cost.requestMs + count * cost.addressMs) / device.bus.concurrency
     }, switchMs)
   }

@@ -145,7 +145,7 @@ export class Fleet {
         devices: [...devices],
         in_flight: bus.inFlight,
         queued: bus.queued,
-        round_trip_ms: bus.roundTripMs === undefined ? null : Math.round(bus.roundTripMs * 1_000) / 1_000,
+        round_trip_ms: bus.roundTrips.ms === undefined ? null : Math.round(bus.roundTrips.ms * 1_000) / 1_000,
         echo: bus.echo?.state ?? null,
         notice: bus.echo?.notice ?? null,
       }

@@ -17,6 +17,7 @@ import type { BusAnswer, BusRequest, BusSettings } from './bus-request.js'
 import { LateAnswers } from './late-answers.js'
 import { BusQueue } from './queue.js'
 import { RoundTrips } from './round-trips.js'
+import { Spacing } from './spacing.js'
 import { WriteBarrier } from './write-barrier.js'
 
 export type { BusState } from './bus-connection.js'
@@ -38,9 +39,6 @@ export interface BusOptions {
   readonly onEcho?: (state: EchoState) => void
 }
 
-/** How long units take to carry out a broadcast before the next request (Serial Line V1.02, 2.4.1). */
-const BROADCAST_TURNAROUND_MS = 100
-
 /**
  * The one owner of the way to an endpoint: everything that goes to its wire goes through its queue. Nothing here knows
  * what a device or a point is.
@@ -50,6 +48,7 @@ export class Bus {
   readonly endpoint: BusEndpoint
   /** True where unit 0 is everybody and nobody answers. */
   readonly broadcasts: boolean
+  readonly roundTrips: RoundTrips
   /** Of a line whose frames carry no ids. */
   readonly #echo: LineEcho
   readonly #clock: Clock
@@ -57,11 +56,9 @@ export class Bus {
   readonly #queue = new BusQueue<BusJob>()
   readonly #late = new LateAnswers()
   readonly #barrier = new WriteBarrier()
-  readonly #roundTrips: RoundTrips
   #settings: BusSettings
   #settingsVersion = 0
-  #lastDone = Number.NEGATIVE_INFINITY
-  #lastUnit: number | undefined
+  readonly #spacing: Spacing
   #cancelWake: (() => void) | undefined
   /** When what stands before the next job ends: found while the queue looks for one. */
   #clearAt = Number.POSITIVE_INFINITY
@@ -76,9 +73,10 @@ export class Bus {
     this.broadcasts = endpoint.kind !== 'tcp' && endpoint.kind !== 'udp' && endpoint.kind !== 'tls'
     this.#clock = clock
     this.#settings = settings
+    this.#spacing = new Spacing(this.broadcasts)
     this.#echo = new LineEcho(onEcho)
     this.#echo.set(settings.localEcho)
-    this.#roundTrips = new RoundTrips(byteTime(endpoint))
+    this.roundTrips = new RoundTrips(byteTime(endpoint))
     this.#connections = new BusConnections({
       createTransport: () => createTransport(endpoint, this.#settings, this.#echo),
       clock,
@@ -106,24 +104,9 @@ export class Bus {
     return this.#connections.inFlight
   }
 
-  /** Smoothed round trip of answered requests, milliseconds; undefined before the first answer. */
-  get roundTripMs(): number | undefined {
-    return this.#roundTrips.ms
-  }
-
-  /** See {@link RoundTrips.turnaroundMs}. */
-  get turnaroundMs(): number | undefined {
-    return this.#roundTrips.turnaroundMs
-  }
-
-  /** See {@link RoundTrips.steadyTurnaroundMs}. */
-  get steadyTurnaroundMs(): number | undefined {
-    return this.#roundTrips.steadyTurnaroundMs
-  }
-
   /** Changes whenever reads may be worth joining otherwise. */
   get planVersion(): number {
-    return Math.max(this.#roundTrips.planVersion, this.#settingsVersion)
+    return Math.max(this.roundTrips.planVersion, this.#settingsVersion)
   }
 
   /** How the bus is used. */
@@ -236,7 +219,7 @@ export class Bus {
     const lane = this.#connections.free(this.#settings.inFlight)
     if (lane === undefined) return false
     this.#now = this.#clock.monotonic()
-    if (!this.#isReady(job) || this.#quietUntil(job) > this.#now) return false
+    if (!this.#isReady(job) || this.#spacing.before(job, this.#settings) > this.#now) return false
     this.#send(lane, job, this.#now)
     return true
   }
@@ -260,7 +243,7 @@ export class Bus {
       this.#connections.open(this.#settings.connectTimeoutMs, now)
       return false
     }
-    const quietUntil = this.#quietUntil(job)
+    const quietUntil = this.#spacing.before(job, this.#settings)
     // The line must stay silent for whoever's turn it is; sending somebody else first would starve it.
     if (quietUntil > now) return this.#wakeAt(quietUntil)
     this.#queue.commit(job, this.#isReady)
@@ -277,13 +260,6 @@ export class Bus {
     if (clearAt <= this.#now) return true
     this.#clearAt = Math.min(this.#clearAt, clearAt)
     return false
-  }
-
-  #quietUntil(job: BusJob): number {
-    const { silenceMs, unitSwitchMs } = this.#settings
-    const isSwitch = this.#lastUnit !== undefined && this.#lastUnit !== job.unit
-    const broadcast = this.broadcasts && this.#lastUnit === 0 ? BROADCAST_TURNAROUND_MS : 0
-    return this.#lastDone + Math.max(silenceMs, isSwitch ? unitSwitchMs : 0, job.request.delayMs ?? 0, broadcast)
   }
 
   #wakeAt(at: number): false {
@@ -322,7 +298,7 @@ export class Bus {
     const roundTripMs = now - job.sentAt
     lane.silent = 0
     lane.connection.proved()
-    if (job.unit !== 0 || !this.broadcasts) this.#roundTrips.took(roundTripMs, values)
+    if (job.unit !== 0 || !this.broadcasts) this.roundTrips.took(roundTripMs, values)
     job.resolve({ values, data, roundTripMs, completedAt: this.#clock.now() })
     this.#vacate(lane, job, now, now - startedAt)
   }
@@ -341,8 +317,7 @@ export class Bus {
     this.#queue.ended(job, tookMs, now)
     lane.inFlight -= 1
     this.#barrier.ended(job.unit)
-    this.#lastDone = now
-    this.#lastUnit = job.unit
+    this.#spacing.ended(job.unit, now)
     this.#connections.shrinkTo(this.#most)
     if (this.#idleWaiters.length > 0 && this.inFlight === 0) for (const wake of this.#idleWaiters.splice(0)) wake()
     this.#pump()

@@ -75,7 +75,7 @@ export function planDevice(
 export function costOf(
   { bus, options }: Device,
   type: ReadBlock['register_type'],
-  turnaroundMs: number | undefined = bus.steadyTurnaroundMs,
+  turnaroundMs: number | undefined = bus.roundTrips.steadyTurnaroundMs,
 ): WireCost {
   return wireCost(bus.endpoint, type, turnaroundMs, Math.max(bus.settings.silenceMs, options.delay_ms ?? 0))
 }
