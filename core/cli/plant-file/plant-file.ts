@@ -11,9 +11,9 @@ import {
   type YAMLMap,
 } from 'yaml'
 import { nearest } from '../../config/nearest.js'
+import { csvRows } from '../../modbus/csv-rows.js'
 import { withAddress, withDeviceAddresses, withTargetAddresses } from './addresses.js'
 import { cellValue, DEVICE_COLUMNS, POINT_COLUMNS, TARGET_COLUMNS } from './columns.js'
-import { csvRows } from './csv-rows.js'
 import type { Notation } from './notation.js'
 import { utf8Text } from './utf8-text.js'
 

@@ -45,20 +45,3 @@ export function extremesOf(spec: Movement): readonly number[] {
       return spec.values
   }
 }
-
-/** The values of one column of a CSV text, for a replay. @throws RangeError naming the line that is no number */
-export function csvColumn(text: string, column: number | string = 0): number[] {
-  const [head, ...lines] = text.split(/\r?\n/).filter((line) => line.trim() !== '')
-  if (head === undefined) return []
-  const at = typeof column === 'number' ? column : head.split(',').findIndex((name) => name.trim() === column)
-  if (at < 0) throw new RangeError(`the CSV has no column "${column}"`)
-  const isHeading = typeof column === 'string' || Number.isNaN(Number(head.split(',')[at]))
-  return (isHeading ? lines : [head, ...lines]).map((line, index) => {
-    const cell = line.split(',')[at]?.trim() ?? ''
-    const value = Number(cell)
-    if (cell === '' || !Number.isFinite(value)) {
-      throw new RangeError(`line ${index + (isHeading ? 2 : 1)} of the CSV has no number in column ${at}: "${cell}"`)
-    }
-    return value
-  })
-}

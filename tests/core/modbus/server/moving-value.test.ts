@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { csvColumn, movingSource } from '../../../../core/modbus/server/moving-value.js'
+import { movingSource } from '../../../../core/modbus/server/moving-value.js'
 import { Slave } from '../../../../core/modbus/server/slave.js'
 
 const half = () => 0.5
@@ -31,15 +31,6 @@ test('a walk takes its steps as time passes, inside its limits, and costs little
   assert.deepEqual([0, 100, 350].map(up), [50, 52, 56])
   assert.equal(up(10_000), 60)
   assert.equal(up(1e12), 60)
-})
-
-test('columns of a CSV are found by name or number, and a line without a number is named', () => {
-  const text = 'time,temp\n1,20.5\n2,21\n'
-  assert.deepEqual(csvColumn(text, 'temp'), [20.5, 21])
-  assert.deepEqual(csvColumn(text, 1), [20.5, 21])
-  assert.deepEqual(csvColumn('3\n4\n'), [3, 4])
-  assert.throws(() => csvColumn('a\n1\nx\n', 'a'), /line 3 .*"x"/)
-  assert.throws(() => csvColumn(text, 'power'), /no column "power"/)
 })
 
 test('a moving register follows the clock until it is written', () => {

@@ -1,5 +1,5 @@
-import { parse } from 'csv-parse/sync'
-import type { LineMistake } from './plant-file.js'
+import { createRequire } from 'node:module'
+import type * as csvParse from 'csv-parse/sync'
 
 export interface CsvRow {
   /** Where it begins: a quoted cell may hold lines of its own. */
@@ -7,8 +7,16 @@ export interface CsvRow {
   readonly cells: readonly string[]
 }
 
+/** Why a text is no CSV. */
+export interface CsvMistake {
+  readonly line: number
+  readonly message: string
+}
+
 /** The rows of a CSV, header first, without empty ones; a mistake where the text is none. `,` or `;` between the cells. */
-export function csvRows(text: string): readonly CsvRow[] | LineMistake {
+export function csvRows(text: string): readonly CsvRow[] | CsvMistake {
+  // Loaded only where there is one: a library takes time and memory of every start.
+  const { parse } = createRequire(import.meta.url)('csv-parse/sync') as typeof csvParse
   const bytes = Buffer.from(text.replace(/^\ufeff/, ''))
   const firstLine = text.split('\n', 1)[0] ?? ''
   const lineOf = lineCounter(bytes)
