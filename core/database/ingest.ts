@@ -4,12 +4,13 @@ import { sleep, systemClock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
 import { backlogNotice } from './ingest/backlog.js'
 import { BatchInsert } from './ingest/batch-insert.js'
-import { BatchSize } from './ingest/batch-size.js'
 import { Durability } from './ingest/durability.js'
 import type { IngestOptions, IngestStats } from './ingest/options.js'
+import { Pauses } from './ingest/pauses.js'
 import { ReadingSpool } from './ingest/reading-spool.js'
 import { RowBuffer } from './ingest/row-buffer.js'
 import { rowsOf } from './ingest/rows.js'
+import { TimelyInsert } from './ingest/timely-insert.js'
 import type { ReadingSource, ReadingWrite } from './readings/reading.js'
 
 export type { IngestOptions, IngestStats, IngestStore } from './ingest/options.js'
@@ -27,27 +28,22 @@ const RETRY_MS = 500
 export class Ingest implements SampleSink {
   readonly source: ReadingSource
   readonly #options: Required<Omit<IngestOptions, 'spool' | 'boot' | 'instance' | 'tracing'>>
-  readonly #inserts: BatchInsert
+  readonly #inserts: TimelyInsert
   readonly #spool: ReadingSpool | undefined
   readonly #stop = new AbortController()
   readonly #unsubscribe: () => void
   readonly #pumping: Promise<void>
   readonly #replaying: Promise<void>
   readonly #buffer: RowBuffer
-  readonly #batch: BatchSize
+  readonly #pauses: Pauses
+  readonly #replayPauses: Pauses
   readonly #durability = new Durability()
   #sequence = 0
   #placing = 0
-  /** Batches that the database has not confirmed in time and that still may come. */
-  #stalled = 0
   #suspendedFor: string | undefined
   /** Why a batch is neither in the database nor in the spool, while one is not. */
   #noPlace: string | undefined
-  /** Why the last insert failed, until one succeeds. */
-  #insertFailure: string | undefined
   #flushing = 0
-  readonly #paused = new Set<() => void>()
-  #wakeReplay = () => {}
   #waiting: (() => void)[] = []
   #stopping: Promise<void> | undefined
   #count = { accepted: 0, inserted: 0, spooled: 0, replayed: 0, suspended: 0, refused: 0 }
@@ -56,15 +52,29 @@ export class Ingest implements SampleSink {
     const { spool, instance, boot = bootId(), tracing, ...rest } = options
     this.#options = { clock: systemClock, capacity: 100_000, batchRows: 2_000, batchMs: 200, confirmMs: 500, ...rest }
     this.#buffer = new RowBuffer(this.#options)
-    this.#batch = new BatchSize(this.#options.batchRows, this.#options.confirmMs)
     const { store, logger } = options
     const onRefused = (row: ReadingWrite, error: string) => this.#refuse(row, error)
-    this.#inserts = new BatchInsert({ readings: store.readings, logger, onRefused, ...(tracing && { tracing }) })
     this.#spool = spool && new ReadingSpool(spool, logger)
+    const { clock, batchRows, confirmMs } = this.#options
+    this.#inserts = new TimelyInsert({
+      inserts: new BatchInsert({ readings: store.readings, logger, onRefused, ...(tracing && { tracing }) }),
+      clock,
+      logger,
+      batchRows,
+      confirmMs,
+      mustWait: this.#spool === undefined,
+      onSettled: (inserted) => {
+        this.#count.inserted += inserted
+        this.#wake()
+        this.#replayPauses.end()
+      },
+    })
+    this.#pauses = new Pauses(clock, RETRY_MS)
+    this.#replayPauses = new Pauses(clock, RETRY_MS)
     this.source = { instance, boot }
     this.#unsubscribe = store.onState(() => {
       this.#wake()
-      this.#wakeReplay()
+      this.#replayPauses.end()
     })
     this.#pumping = this.#pump()
     this.#replaying = this.#spool === undefined ? Promise.resolve() : this.#replay(this.#spool)
@@ -134,7 +144,7 @@ export class Ingest implements SampleSink {
   /** What people should know of readings that wait for the database; undefined while none wait for long. */
   get notice(): string | undefined {
     const { count: batches = 0, bytes = 0, maxBytes = 0 } = this.#spool ?? {}
-    return backlogNotice({ failure: this.#insertFailure, batches, bytes, maxBytes })
+    return backlogNotice({ failure: this.#inserts.failure, batches, bytes, maxBytes })
   }
 
   /** Takes no more and flushes. Rows that found no place within `timeoutMs` are lost, counted in the log. */
@@ -170,7 +180,7 @@ export class Ingest implements SampleSink {
     this.#stop.abort()
     this.#unsubscribe()
     this.#wake()
-    this.#wakeReplay()
+    this.#replayPauses.end()
     this.#tellWaiting()
     // A statement under way on a hung server is not waited for: what it inserts is there, what not is in the spool.
     const ended = Promise.all([this.#pumping, this.#replaying])
@@ -191,7 +201,7 @@ export class Ingest implements SampleSink {
         await Promise.all(underWay)
         return
       }
-      const batch = this.#buffer.take(this.#batch.most)
+      const batch = this.#buffer.take(this.#inserts.mostRows)
       this.#placing += batch.length
       const durable = this.#durability.batch(batch.length)
       const placed = this.#place(batch).then((isPlaced) => {
@@ -209,17 +219,20 @@ export class Ingest implements SampleSink {
   /** True when the batch is durable somewhere; false where everything ended before. */
   async #place(batch: readonly ReadingWrite[]): Promise<boolean> {
     while (!this.#stop.signal.aborted) {
-      if (this.#canInsert() && (await this.#insertInTime(batch))) return this.#foundPlace()
+      if (this.#canInsert() && (await this.#inserts.insertInTime(batch))) {
+        this.#count.inserted += batch.length
+        return this.#foundPlace()
+      }
       if (this.#spool !== undefined) {
         const failure = await this.#spool.append(batch)
         if (failure === undefined) {
           this.#count.spooled += batch.length
-          this.#wakeReplay()
+          this.#replayPauses.end()
           return this.#foundPlace()
         }
         this.#foundNone(failure)
       }
-      await this.#pause()
+      await this.#pauses.wait()
     }
     return false
   }
@@ -238,56 +251,7 @@ export class Ingest implements SampleSink {
   }
 
   #canInsert(): boolean {
-    return this.#options.store.state.name === 'ok' && this.#stalled === 0
-  }
-
-  /** True when the database confirmed in time. A batch that takes longer goes on by itself; meanwhile none follows. */
-  async #insertInTime(batch: readonly ReadingWrite[]): Promise<boolean> {
-    const { confirmMs, clock } = this.#options
-    const startedAt = clock.monotonic()
-    const inserting = this.#insert(batch).then(
-      () => true,
-      (error: unknown) => this.#notInserted(error),
-    )
-    let cancel = () => {}
-    const late = new Promise<undefined>((resolve) => {
-      cancel = clock.after(confirmMs, () => resolve(undefined))
-    })
-    // Without a spool there is nowhere else to go: then waiting is the back-pressure.
-    const outcome = await (this.#spool === undefined ? inserting : Promise.race([inserting, late]))
-    cancel()
-    if (outcome === undefined) {
-      this.#batch.late()
-      this.#stalled += 1
-      this.#insertFailure ??= `no answer in ${confirmMs} ms`
-      void inserting.then((inserted) => {
-        if (inserted) this.#count.inserted += batch.length
-        this.#stalled -= 1
-        this.#wake()
-        this.#wakeReplay()
-      })
-      return false
-    }
-    if (outcome) {
-      this.#batch.confirmed(batch.length, clock.monotonic() - startedAt)
-      this.#count.inserted += batch.length
-    }
-    return outcome
-  }
-
-  async #insert(rows: readonly ReadingWrite[]): Promise<void> {
-    try {
-      await this.#inserts.insert(rows)
-      this.#insertFailure = undefined
-    } catch (error) {
-      this.#insertFailure = error instanceof Error ? error.message : String(error)
-      throw error
-    }
-  }
-
-  #notInserted(error: unknown): false {
-    this.#options.logger.debug({ error: String(error) }, 'A batch of readings was not inserted')
-    return false
+    return this.#options.store.state.name === 'ok' && !this.#inserts.isStalled
   }
 
   #refuse(row: ReadingWrite | undefined, error: string): void {
@@ -297,14 +261,15 @@ export class Ingest implements SampleSink {
 
   async #replay(spool: ReadingSpool): Promise<void> {
     while (!this.#stop.signal.aborted) {
-      if (spool.count === 0 || !this.#canInsert() || !(await this.#replayOnce(spool))) await this.#replayPause()
+      if (spool.count === 0 || !this.#canInsert() || !(await this.#replayOnce(spool)))
+        await this.#replayPauses.wait(true)
     }
   }
 
   /** True where it got on. */
   async #replayOnce(spool: ReadingSpool): Promise<boolean> {
     try {
-      const rows = await spool.replay((batch) => this.#insert(batch))
+      const rows = await spool.replay((batch) => this.#inserts.insert(batch))
       this.#count.replayed += rows ?? 0
       return rows !== undefined
     } catch (error) {
@@ -313,33 +278,10 @@ export class Ingest implements SampleSink {
     }
   }
 
-  /** Until it is time to try again, or the database is back. Each pause has a wake of its own: two batches may wait. */
-  #pause(): Promise<void> {
-    return new Promise((resolve) => {
-      const wake = () => {
-        cancel()
-        this.#paused.delete(wake)
-        resolve()
-      }
-      const cancel = this.#options.clock.after(RETRY_MS, wake)
-      this.#paused.add(wake)
-    })
-  }
-
   #wake(): void {
     this.#buffer.wake()
     if (!this.#canInsert() && !this.#stop.signal.aborted) return
-    for (const wake of [...this.#paused]) wake()
-  }
-
-  #replayPause(): Promise<void> {
-    return new Promise((resolve) => {
-      const cancel = this.#options.clock.after(RETRY_MS, resolve, { unref: true })
-      this.#wakeReplay = () => {
-        cancel()
-        resolve()
-      }
-    })
+    this.#pauses.end()
   }
 
   #tellWaiting(): void {

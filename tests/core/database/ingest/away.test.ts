@@ -150,7 +150,7 @@ test('a database that hangs is told, and a spool that fills while it is away', a
   const release = hang(store)
   const { ingest, spool } = await spooledIngest(store, { maxBytes: 2_000, batchMs: 5, confirmMs: 10 })
   await ingest.accept([sample('d', 1)])
-  await until(() => /no answer in 10 ms/.test(ingest.notice ?? ''), 'told')
+  await until(() => /no answer in 10 ms/.test(ingest.notice ?? '') && spool.count === 1, 'told')
   release()
   await until(() => ingest.notice === undefined && spool.count === 0, 'all well')
   store.become('disconnected')
