@@ -172,7 +172,7 @@ export function hostileRequests(
 }
 
 /** Sends as it stands, over connections that are kept, with a key. */
-export function senderTo(base: string, key: string) {
+function senderTo(base: string, key: string) {
   const agent = new Agent({ keepAlive: true, maxSockets: 8 })
   const { hostname, port } = new URL(base)
   const authorization = `Bearer ${key}`
@@ -200,10 +200,7 @@ export function senderTo(base: string, key: string) {
 }
 
 /** Fails where an answer is not one that the document promises, or tells what it should not. */
-export function judge(
-  { method, target, body, operation }: HostileRequest,
-  { status, text, type }: HostileAnswer,
-): void {
+function judge({ method, target, body, operation }: HostileRequest, { status, text, type }: HostileAnswer): void {
   const where = `${method} ${target.slice(0, 300)} ${body?.slice(0, 300) ?? ''} -> ${status} ${text.slice(0, 300)}`
   assert.notEqual(status, 500, where)
   assert.ok(status in operation.responses, where)
@@ -212,4 +209,29 @@ export function judge(
     assert.equal(typeof JSON.parse(text).code, 'string')
   }
   assert.doesNotMatch(text, /node_modules|\.ts:\d+|ENOENT/, where)
+}
+
+/** Sends so many of the requests, some at once, with every answer judged, and looked at; how often each status came. */
+export async function sendAll(
+  to: { readonly url: string; readonly key: string },
+  next: () => HostileRequest,
+  { requests, atOnce }: { readonly requests: number; readonly atOnce: number },
+  look: (answer: HostileAnswer, request: HostileRequest) => void = () => {},
+): Promise<Readonly<Record<number, number>>> {
+  const { send, close } = senderTo(to.url, to.key)
+  const counts: Record<number, number> = {}
+  const one = async () => {
+    const request = next()
+    const answer = await send(request)
+    counts[answer.status] = (counts[answer.status] ?? 0) + 1
+    judge(request, answer)
+    look(answer, request)
+  }
+  try {
+    for (let sent = 0; sent < requests; sent += atOnce) await Promise.all(Array.from({ length: atOnce }, one))
+  } finally {
+    close()
+  }
+  assert.ok((counts[200] ?? 0) > requests / 20, 'the generator must also get through the door')
+  return counts
 }
