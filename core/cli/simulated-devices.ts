@@ -16,8 +16,8 @@ export interface SimulateFlags {
   readonly device?: string
   readonly profile?: string
   readonly variables?: string
-  readonly unit: number
-  readonly port: number
+  readonly unit?: number
+  readonly port?: number
   readonly line?: string
   readonly fault?: string
 }
@@ -34,7 +34,8 @@ export async function simulatedDevices(
   const faults = flags.fault === undefined ? {} : { faults: { '*': readFault(faultOf(flags.fault)) } }
   if (file !== undefined) {
     const path = resolve(context.root, file)
-    return readSimulation(parseFile(path), dirname(path)).map((one) => ({ ...one, ...faults }))
+    const devices = readSimulation(parseFile(path), dirname(path))
+    return devices.map((one) => ({ ...one, ...portOf(devices, flags), ...faults }))
   }
   if (device !== undefined) {
     const record = (await plantRecords(context)).devices.find(({ device_id }) => device_id === device)
@@ -42,11 +43,21 @@ export async function simulatedDevices(
     return [{ ...whereOf(record, flags), ...faults, units: { [unitOf(record)]: unitOfPoints(record.points) } }]
   }
   const points = await profilePoints(context, profile!, flags.variables)
-  return [{ port: flags.port, ...faults, units: { [flags.unit]: unitOfPoints(points) } }]
+  return [{ port: flags.port ?? 0, ...faults, units: { [flags.unit ?? 1]: unitOfPoints(points) } }]
+}
+
+/** What of the flags is meant for a file: those of the other two would have no effect. */
+function portOf(devices: readonly VirtualDeviceOptions[], { unit, port, line, variables }: SimulateFlags) {
+  const others = Object.entries({ unit, line, variables }).filter(([, value]) => value !== undefined)
+  if (others.length > 0)
+    throw new RouteMQError('USAGE', `--${others[0]![0]} does not go with a file: it says that itself.`)
+  if (port === undefined) return {}
+  if (devices.length === 1 && devices[0]!.line === undefined) return { port }
+  throw new RouteMQError('USAGE', '--port goes with a file of one device that listens on a port.')
 }
 
 /** It speaks as the real one does, on a port of its own: at the real one's address may be the real one. */
-function whereOf(record: DeviceRecord, { port, line }: SimulateFlags): Omit<VirtualDeviceOptions, 'units'> {
+function whereOf(record: DeviceRecord, { port = 0, line }: SimulateFlags): Omit<VirtualDeviceOptions, 'units'> {
   const endpoint = endpointOf(record)
   if ('path' in endpoint) {
     if (line !== undefined) return { line: { ...endpoint, path: line } }

@@ -13,8 +13,12 @@ export function registerDeviceSimulate({ program, action }: Registry): void {
     .option('-d, --device <id>', 'one that has the points, unit and framing of this device')
     .option('--profile <name>', 'one that has the points of this profile')
     .option('--variables <list>', 'for the profile: name=value, with commas between')
-    .option('-u, --unit <unit>', 'for the profile', integerArgument(0, 255), 1)
-    .option('-p, --port <port>', 'where it listens; 0 takes a free one', integerArgument(0, 65_535), 0)
+    .option('-u, --unit <unit>', 'for the profile; 1 where it is not named', integerArgument(0, 255))
+    .option(
+      '-p, --port <port>',
+      'where it listens, before what a file says; else a free one',
+      integerArgument(0, 65_535),
+    )
     .option('--line <path>', 'its end of the line, for a device on a serial one')
     .option('--fault <kind>', 'what it does wrong: silence, deaf, reset, delay=MS, exception=CODE, split=MS, …')
     .action((file: string | undefined, flags: SimulateFlags) =>

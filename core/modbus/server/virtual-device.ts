@@ -1,5 +1,6 @@
 import { silentLogger } from '../../observability/logger.js'
 import { systemClock } from '../../support/clock.js'
+import { RouteMQError } from '../../support/errors.js'
 import type { RegisterType } from '../field.js'
 import type { SerialEndpoint } from '../transport/serial-port.js'
 import type { BusEndpoint } from '../transport/transport.js'
@@ -63,7 +64,12 @@ export interface VirtualDevice {
   close(): Promise<void>
 }
 
-/** Starts a virtual device. @throws RouteMQError PORT_IN_USE where the port is taken and it may not move */
+/**
+ * Starts a virtual device.
+ *
+ * @throws RouteMQError PORT_IN_USE where the port is taken and it may not move, CONFIG_INVALID where it cannot be where it is
+ * told to be: an address of another machine, a port for others than this user, a line that is not there.
+ */
 export async function startVirtualDevice(options: VirtualDeviceOptions): Promise<VirtualDevice> {
   const slave = new Slave(options)
   for (const [unit, fault] of Object.entries(options.faults ?? {})) {
@@ -72,7 +78,9 @@ export async function startVirtualDevice(options: VirtualDeviceOptions): Promise
   const { store, clock = systemClock, logger = silentLogger } = options
   const persistence = store === undefined ? undefined : new Persistence(slave, store, clock, logger)
   await persistence?.start()
-  const channel = await openChannel(slave, options)
+  const channel = await openChannel(slave, options).catch((cause: unknown) => {
+    throw cause instanceof RouteMQError || cause instanceof RangeError ? cause : cannotListen(options, cause)
+  })
   let closing: Promise<void> | undefined
   return {
     host: channel.host,
@@ -94,6 +102,12 @@ export async function startVirtualDevice(options: VirtualDeviceOptions): Promise
       return closing
     },
   }
+}
+
+function cannotListen({ host = '127.0.0.1', port = 0, line }: VirtualDeviceOptions, cause: unknown): RouteMQError {
+  const where = line?.path ?? `${host}:${port}`
+  const reason = cause instanceof Error ? cause.message : String(cause)
+  return new RouteMQError('CONFIG_INVALID', `A virtual device cannot listen on ${where}: ${reason}`, { cause })
 }
 
 function openChannel(slave: Slave, options: VirtualDeviceOptions): Promise<Channel> {

@@ -365,6 +365,35 @@ test('device:simulate stands in for a device of the plant, or for a profile, and
   }
 })
 
+test('device:simulate listens where it is told, or says why it cannot', async (t) => {
+  const one = 'port: 5020\nunits: { 1: { holding: [7] } }\n'
+  const root = folder(t, {
+    'package.json': '{"type":"module"}',
+    'one.yaml': one,
+    'two.yaml': 'devices: [{ units: { 1: {} } }, { units: { 1: {} } }]\n',
+    'elsewhere.yaml': `host: 192.0.2.1\n${one}`,
+    'line.yaml':
+      'line: { kind: serial_rtu, path: none, baudRate: 9600, parity: none, dataBits: 8, stopBits: 1 }\nunits: { 1: {} }\n',
+  })
+  const { at, stop, ended } = await simulate(root, 'one.yaml', '--port', '0')
+  assert.notEqual(at.port, 5020, 'the flag goes before the file')
+  stop.abort()
+  assert.equal(await ended, 0)
+  for (const [args, code, message] of [
+    [['two.yaml', '-p', '5999'], EXIT.usage, /--port goes with a file of one device/],
+    [['one.yaml', '-u', '5'], EXIT.usage, /--unit does not go with a file/],
+    [
+      ['elsewhere.yaml', '-p', '0'],
+      EXIT.configuration,
+      /CONFIG_INVALID: A virtual device cannot listen on 192\.0\.2\.1:0: /,
+    ],
+    [['line.yaml'], EXIT.configuration, /CONFIG_INVALID: A virtual device cannot listen on none: /],
+  ] as const) {
+    const said = await command(root, ['device:simulate', ...args], { DATABASE_URL: 'none' })
+    assert.deepEqual([said.code, message.test(said.err)], [code, true], said.err)
+  }
+})
+
 test('device:simulate runs what a file describes and tells what masters write', async (t) => {
   const root = folder(t, {
     'plant.yaml': `units:
