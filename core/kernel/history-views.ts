@@ -3,7 +3,7 @@ import type { ReadingRecord } from '../database/readings/reading.js'
 import type { AuditRecord, EventRecord, LogFilter, LogPosition } from '../database/repositories/log-repositories.js'
 import type { Store } from '../database/store.js'
 import { isoToMicros } from '../database/values.js'
-import type { Page, ReadingQuery } from '../http/services/history.js'
+import type { EventQuery, Page, ReadingQuery } from '../http/services/history.js'
 import type { SidecarServices } from '../http/services.js'
 import { RouteMQError } from '../support/errors.js'
 
@@ -48,16 +48,7 @@ function readingView({ time, timestamp: _, ...reading }: ReadingRecord) {
   return { ...reading, timestamp: time }
 }
 
-interface LogQuery {
-  readonly device_id?: string
-  readonly kind?: string
-  readonly from?: string
-  readonly to?: string
-  readonly limit: number
-  readonly cursor?: string
-}
-
-function logFilter({ device_id, kind, from, to, limit, cursor }: LogQuery): LogFilter {
+function logFilter({ device_id, kind, from, to, limit, cursor }: EventQuery): LogFilter {
   const before = cursor === undefined ? undefined : positionOf(cursor)
   return {
     limit,

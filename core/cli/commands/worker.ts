@@ -1,19 +1,12 @@
+import type { WorkerView } from '../../http/services/runtime.js'
 import { integerArgument } from '../parse-arguments.js'
 import type { Registry } from '../program.js'
 import { LONG_MS, RunningProduct } from '../running-product.js'
 import { table } from '../table.js'
 
-interface WorkerRow {
-  readonly name: string
-  readonly pid: number | null
-  readonly state: string
-  readonly restarts: number
-  readonly [fact: string]: unknown
-}
-
 /** `routemq worker:list|restart|scale`: the worker processes of the running product. */
 export function registerWorker({ program, action }: Registry): void {
-  const show = (rows: readonly WorkerRow[], json: boolean) => {
+  const show = (rows: readonly WorkerView[], json: boolean) => {
     if (json) return JSON.stringify(rows, null, 2)
     const columns = ['name', 'pid', 'state', 'restarts'] as const
     return table(
@@ -26,7 +19,7 @@ export function registerWorker({ program, action }: Registry): void {
     .description('list the worker processes of the running product')
     .action(() =>
       action(async ({ root, out, signal }, json) => {
-        out(show(await RunningProduct.need(root, signal).call<WorkerRow[]>('GET', '/api/admin/workers'), json))
+        out(show(await RunningProduct.need(root, signal).call<WorkerView[]>('GET', '/api/admin/workers'), json))
         return 0
       }),
     )
@@ -38,7 +31,7 @@ export function registerWorker({ program, action }: Registry): void {
       action(async ({ root, out, signal }, json) => {
         const body = name === undefined ? {} : { name }
         const product = RunningProduct.need(root, signal)
-        out(show(await product.call<WorkerRow[]>('POST', '/api/admin/workers/restart', body, LONG_MS), json))
+        out(show(await product.call<WorkerView[]>('POST', '/api/admin/workers/restart', body, LONG_MS), json))
         return 0
       }),
     )
@@ -49,7 +42,7 @@ export function registerWorker({ program, action }: Registry): void {
     .action((slots: number) =>
       action(async ({ root, out, signal }, json) => {
         const product = RunningProduct.need(root, signal)
-        out(show(await product.call<WorkerRow[]>('POST', '/api/admin/workers/scale', { slots }, LONG_MS), json))
+        out(show(await product.call<WorkerView[]>('POST', '/api/admin/workers/scale', { slots }, LONG_MS), json))
         return 0
       }),
     )
