@@ -18,7 +18,7 @@ export class Publishing {
 
   /**
    * Values of QoS 0 go together and nobody waits for them; everything else one by one, each with its outcome. Resolves with
-   * whether the broker, or the outbox, has all that has an outcome; where it has not, what comes next is news again.
+   * whether the broker, or the outbox, has all that has an outcome; where it has not, the next result says all again.
    */
   async all({ messages, output }: Pick<TargetResult, 'messages' | 'output'>): Promise<boolean> {
     const values: ValueMessage[] = []
@@ -33,7 +33,7 @@ export class Publishing {
       this.#publisher.publishValues(values)
     }
     const isTaken = outcomes.length === 0 || (await Promise.all(outcomes)).every(Boolean)
-    if (!isTaken) output.forget()
+    if (!isTaken) output.notTaken()
     return isTaken
   }
 

@@ -42,6 +42,7 @@ export class TargetOutput {
   /** For what the next value does not say again where this one is lost. */
   readonly #news: PublishOptions
   readonly #form: 'block' | 'points' | 'both'
+  #isUntaken = false
   /** Why the last reading of a block without points failed; undefined where it did not. */
   #failedFor: string | undefined
 
@@ -75,10 +76,15 @@ export class TargetOutput {
     this.#rule.pointsAre(points)
   }
 
-  /** What was published last is not what people know: somebody else published for this target, or the broker did not take it. */
+  /** Somebody else may have published for this target meanwhile. */
   forget(): void {
     this.#rule.forget()
     this.#failedFor = undefined
+  }
+
+  /** Something of the last results did not get out: the next says all again. It is no news for whoever keeps samples. */
+  notTaken(): void {
+    this.#isUntaken = this.target.publish !== 'trigger'
   }
 
   get retained(): boolean {
@@ -89,10 +95,11 @@ export class TargetOutput {
     const decision = this.#rule.decide(block, points, now)
     const changes = this.#changes.check(this.target, block, points)
     const messages: Outgoing[] = []
-    if (decision.block && this.#form !== 'points') messages.push(this.#blockMessage(block))
+    const isAgain = this.#takeUntaken()
+    if ((decision.block || isAgain) && this.#form !== 'points') messages.push(this.#blockMessage(block))
     if (this.#form !== 'block') {
       const { qualityNews } = decision
-      for (const point of decision.points) {
+      for (const point of isAgain ? points : decision.points) {
         messages.push(this.#pointMessage(point, qualityNews?.has(point.point) === true ? this.#news : this.#value))
       }
     }
@@ -110,9 +117,11 @@ export class TargetOutput {
   /** A reading that failed: no values and the points without one, told once for each new reason. */
   bad(reason: string, points: readonly PointReading[], slot: number, now: number, timestamp: number): TargetResult {
     const due = this.#rule.decideBad(points, now)
+    const told = this.#takeUntaken() ? points : due
     const isNews = due.length > 0 || (points.length === 0 && reason !== this.#failedFor)
     if (points.length === 0) this.#failedFor = reason
-    if (!isNews) return { output: this, messages: NOTHING, sample: undefined, changes: NOTHING }
+    const messages = this.#form === 'block' ? NOTHING : told.map((point) => this.#pointMessage(point, this.#news))
+    if (!isNews) return { output: this, messages, sample: undefined, changes: NOTHING }
     const { device_id, register_type, address, count } = this.target
     const block = {
       device_id,
@@ -125,7 +134,6 @@ export class TargetOutput {
       quality: 'bad',
       reason,
     } as const
-    const messages = this.#form === 'block' ? [] : due.map((point) => this.#pointMessage(point, this.#news))
     return { output: this, messages, sample: this.#sample(block, due, slot), changes: NOTHING }
   }
 
@@ -135,6 +143,12 @@ export class TargetOutput {
     const blocks = this.#form === 'points' ? [] : [this.#blockTopic]
     const values = this.#form === 'block' ? [] : points.map(({ name }) => `${this.#deviceTopic}/points/${name}`)
     return [...blocks, ...values]
+  }
+
+  #takeUntaken(): boolean {
+    const isUntaken = this.#isUntaken
+    this.#isUntaken = false
+    return isUntaken
   }
 
   #sample(block: BlockReading, points: readonly PointReading[], slot: number): Sample {
