@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { systemClock } from '../../../core/support/clock.js'
+import { freePort } from '../support/free-port.js'
 import { type DeviceExtra, openField, startDevice } from './field-harness.js'
 import { until } from './until.js'
 
@@ -13,7 +14,11 @@ async function plant(has: readonly [number, number][], ranges: readonly Range[],
   const clock = { ...systemClock, monotonic: () => performance.now() + ahead }
   // Time-outs of a second: a busy machine must not make the device look silent.
   const options = { timeout_ms: 5_000, poll_timeout_ms: 5_000, ...extra }
-  const opened = await openField({ units: { 1: { ranges: { holding: has } } } }, { unit1: options }, { clock })
+  const opened = await openField(
+    { port: await freePort(), units: { 1: { ranges: { holding: has } } } },
+    { unit1: options },
+    { clock },
+  )
   const { polling } = opened.field
   const wanted = ranges.map(
     ([address, count]) => ({ device_id: 'unit1', register_type: 'holding', address, count }) as const,

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
+import { freePort } from '../support/free-port.js'
 import { type DeviceExtra, failure, openField } from './field-harness.js'
 import { scriptedField } from './scripted-field.js'
 import { until } from './until.js'
@@ -279,7 +280,7 @@ test('one host and port with another framer is a conflict; the first device keep
 })
 
 test('a lost bus is one event; it comes back by itself when somebody asks', async () => {
-  const p = await openField({ port: 0, units: { 1: { holding: [5] }, 2: {} } }, { unit1: {}, unit2: {} })
+  const p = await openField({ port: await freePort(), units: { 1: { holding: [5] }, 2: {} } }, { unit1: {}, unit2: {} })
   const read = (id: string) =>
     p.field.request({ op: 'read', device_id: id, register_type: 'holding', address: 0, count: 1 })
   await read('unit1')

@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { type Logger, silentLogger } from '../../../core/observability/logger.js'
 import type { TriggerBook } from '../../../core/poller/trigger-memory.js'
+import { freePort } from '../support/free-port.js'
 import { openPoller, startDevice, until } from './poller-harness.js'
 
 const units = { 1: { holding: [10, 20, 30, 40], coils: [true, false] } }
@@ -212,7 +213,7 @@ test('a stop keeps the answer to what was asked before it, and waits for no devi
 })
 
 test('a bus that is away: one event, bad values once, polling again when it is back', async () => {
-  const p = await openPoller({ port: 0, units }, { unit1: { points: [{ name: 'p', address: 0 }] } }, [
+  const p = await openPoller({ port: await freePort(), units }, { unit1: { points: [{ name: 'p', address: 0 }] } }, [
     { device_id: 'unit1', address: 0 },
   ])
   p.poller.start()
@@ -479,7 +480,7 @@ test('changes are logged, not repetitions: forty devices on a bus that goes and 
   const logger: Logger = { ...silentLogger, info: note, warn: note, error: note, child: () => logger }
   const ids = Array.from({ length: 40 }, (_, i) => `unit${i + 1}`)
   const p = await openPoller(
-    { port: 0, units: Object.fromEntries(ids.map((_, i) => [i + 1, {}])) },
+    { port: await freePort(), units: Object.fromEntries(ids.map((_, i) => [i + 1, {}])) },
     // Time-outs of half a second: a busy machine must not make a device look silent.
     Object.fromEntries(ids.map((id) => [id, { timeout_ms: 1_000 }])),
     ids.map((device_id) => ({ device_id, address: 0, interval_ms: 1_000 })),

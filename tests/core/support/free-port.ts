@@ -5,7 +5,10 @@ import { createServer } from 'node:net'
 const FIRST = 20_000
 const LAST = 32_000
 
-/** A port that nobody listens on, and that no other process is given by the system until it is used, or used again. */
+/**
+ * A port that nobody listens on, and that no other process is given by the system until it is used, or used again. From the
+ * ports that the system gives, a client of this machine could even be connected to itself while nobody listens.
+ */
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = randomInt(FIRST, LAST)

@@ -7,6 +7,7 @@ import { withCrc } from '../../../../core/modbus/transport/checksum.js'
 import { createTransport } from '../../../../core/modbus/transport/open.js'
 import type { BusEndpoint, ModbusCall, ModbusTransport } from '../../../../core/modbus/transport/transport.js'
 import { TransportError } from '../../../../core/modbus/transport/transport.js'
+import { freePort } from '../../support/free-port.js'
 
 const full = { timeoutMs: 10_000 }
 const read: ModbusCall = { fc: 3, address: 0, count: 1 }
@@ -172,7 +173,7 @@ describe('many calls', () => {
 
 describe('connections', () => {
   test('a refused connection rejects as not sent, and another attempt may follow', async () => {
-    const device = await startVirtualDevice({ units: { 1: {} } })
+    const device = await startVirtualDevice({ port: await freePort(), units: { 1: {} } })
     const transport = createTransport(device.endpoint)
     await device.close()
     assert.equal(await failure(transport.connect(full)), 'not_sent')
