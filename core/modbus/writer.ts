@@ -99,24 +99,18 @@ export class Writer {
     const shape = toErrorShape(error)
     const results = order.items.map((item): WriteResult => ({ item, outcome: 'not_sent', error: shape }))
     const at = this.#options.clock.now()
-    for (const item of order.items) {
-      await this.#record({
-        at,
-        device_id: deviceId,
-        bus: null,
-        unit: null,
-        actor: order.actor,
-        item,
-        register_type: null,
-        address: null,
-        before: null,
-        after: null,
-        outcome: 'not_sent',
-        refused: true,
-        error: shape,
-        duration_ms: 0,
-      })
-    }
+    const base = { at, device_id: deviceId, bus: null, unit: null, actor: order.actor }
+    const refused = {
+      before: null,
+      after: null,
+      outcome: 'not_sent',
+      refused: true,
+      error: shape,
+      duration_ms: 0,
+    } as const
+    await Promise.all(
+      order.items.map((item) => this.#record({ ...base, item, register_type: null, address: null, ...refused })),
+    )
     return withResults(error, error.code, error.message, results)
   }
 
@@ -232,13 +226,12 @@ export class Writer {
   }
 
   async #audit(write: OneWrite, results: readonly WriteResult[], duration: number): Promise<void> {
-    let areKept = true
-    for (const [index, result] of results.entries()) {
-      const isKept = await this.#record(recordOf(write, index, result, duration))
-      areKept &&= isKept
-    }
+    // Together: an audit that stands still is waited for once, however many items there are.
+    const kept = await Promise.all(
+      results.map((result, index) => this.#record(recordOf(write, index, result, duration))),
+    )
     // What is not kept is told as unknown by the next life: rather than not at all.
-    if (areKept) write.begun.end?.()
+    if (kept.every(Boolean)) write.begun.end?.()
   }
 
   /** What happened at the device is true whether or not it could be noted, so a failing audit changes no outcome. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { WriteAudit, WriteAuditRecord } from '../../../core/modbus/write-audit.js'
+import { FakeClock } from '../../../core/testing/fake-clock.js'
 import { failure, openField } from './field-harness.js'
 import { actor, outcomes, plant, raw } from './write-plant.js'
 
@@ -69,6 +70,28 @@ test('an audit that fails does not change what happened', async () => {
   )
   const { results } = await p.field.request({ op: 'write', device_id: 'unit1', items: [raw(1, 1)], actor })
   assert.deepEqual(outcomes(results), ['ok'])
+  await p.close()
+})
+
+test('an audit that never answers is waited for once, however many items there are', async () => {
+  const clock = new FakeClock()
+  const asked: WriteAuditRecord[] = []
+  const audit = (record: WriteAuditRecord) => {
+    asked.push(record)
+    return new Promise<void>(() => {})
+  }
+  const p = await plant({}, {}, { clock, audit })
+  for (const write of [
+    () => p.write({ point: 'none', value: 1 }, raw(1, 1), raw(2, 2)),
+    () => p.field.request({ op: 'write', device_id: 'nobody', items: [raw(1, 1), raw(2, 2), raw(3, 3)], actor }),
+  ]) {
+    asked.length = 0
+    const ended = failure(write())
+    await clock.advance(0)
+    assert.equal(asked.length, 3)
+    await clock.advance(5_000)
+    await ended
+  }
   await p.close()
 })
 
