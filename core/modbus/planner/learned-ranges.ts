@@ -25,6 +25,8 @@ const RECHECK_MS = 3_600_000
  */
 export class LearnedRanges {
   readonly #refusals = new Map<string, Refusal>()
+  /** Answers in a row of ranges that were said to be refused by themselves. */
+  readonly #answers = new Map<string, number>()
   #lessons: readonly Lesson[] = []
   #version = nextPlanVersion()
 
@@ -44,8 +46,9 @@ export class LearnedRanges {
 
   /** Notes the refusal of a request over these ranges; the third in a row begins a search, which is to be ended. */
   refused(type: RegisterType, wanted: readonly Wanted[], exception: number): RefusalSearch | undefined {
-    if (sortedRanges(wanted).length < 2) return undefined
     const key = keyOf(type, wanted)
+    this.#answers.delete(key)
+    if (sortedRanges(wanted).length < 2) return undefined
     const before = this.#refusals.get(key)
     const refusal = before?.exception === exception ? before : { count: 0, exception, isSearched: false }
     refusal.count += 1
@@ -55,9 +58,22 @@ export class LearnedRanges {
     return searchRefusal(wanted, exception)
   }
 
-  /** An answer ends the row of refusals of a request. */
+  /**
+   * An answer ends the row of refusals of a request. A range that was refused by itself and is answered again as often is
+   * good: a device that starts may refuse for a while what it has.
+   */
   answered(type: RegisterType, wanted: readonly Wanted[]): void {
-    this.#refusals.delete(keyOf(type, wanted))
+    const key = keyOf(type, wanted)
+    this.#refusals.delete(key)
+    const [range, ...more] = sortedRanges(wanted)
+    const lesson = more.length === 0 ? this.#lessons.find((one) => isAbout(one, type, range!)) : undefined
+    if (lesson === undefined) return
+    const answers = (this.#answers.get(key) ?? 0) + 1
+    this.#answers.set(key, answers)
+    if (answers < REFUSALS) return
+    this.#answers.delete(key)
+    this.#lessons = this.#lessons.filter((one) => !isAbout(one, type, range!))
+    this.#version = nextPlanVersion()
   }
 
   /** Ends a search with what it found; where it was cut off, with nothing: then the next refusals begin anew. */
@@ -93,6 +109,11 @@ export class LearnedRanges {
     this.#lessons = this.without(lesson)
     this.#version = nextPlanVersion()
   }
+}
+
+/** Whether a lesson says that this range is refused by itself. */
+function isAbout({ kind, type, from, to }: Lesson, asked: RegisterType, { address, count }: Wanted): boolean {
+  return kind === 'alone' && type === asked && from === address && to === address + count - 1
 }
 
 function keyOf(type: RegisterType, wanted: readonly Wanted[]): string {

@@ -118,3 +118,14 @@ test('a device that falls silent ends a search, which begins anew with the next 
   await p.slotsUntil(() => p.reads().length === 2)
   await p.close()
 })
+
+test('a device that refuses everything while it starts is read as before once it answers', async () => {
+  const p = await plant([[0, 99]], forty)
+  assert.deepEqual(p.reads(), [[0, 80]])
+  p.plant.faults.set(1, { kind: 'exception', code: 2 })
+  await p.slotsUntil(() => p.reads().length === 40)
+  p.plant.faults.clear()
+  await p.slotsUntil(() => p.reads().length === 1)
+  assert.deepEqual(p.reads(), [[0, 80]])
+  await p.close()
+})

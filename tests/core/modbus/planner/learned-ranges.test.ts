@@ -50,3 +50,27 @@ test('a lesson is given out once an hour to who reads its place, and is forgotte
   )
   assert.notEqual(learned.version, before)
 })
+
+test('a range that was refused by itself is good again after as many answers in a row, and nothing else is', () => {
+  const learned = new LearnedRanges()
+  const [range] = two
+  const lessons = () => learned.lessons.map(({ kind, from }) => [kind, from])
+  learned.learn('holding', two, [{ kind: 'alone', from: 0, to: 1 }], 0)
+  learned.learn('holding', two, [{ kind: 'apart', from: 1, to: 4 }], 0)
+  const { version } = learned
+  const answer = (type: 'holding' | 'input', wanted = [range!]) => learned.answered(type, wanted)
+  for (let nth = 0; nth < 3; nth += 1) {
+    answer('input')
+    answer('holding', two)
+    answer('holding', [two[1]!])
+  }
+  answer('holding')
+  answer('holding')
+  learned.refused('holding', [range!], 2)
+  answer('holding')
+  answer('holding')
+  assert.equal(learned.version, version, 'a refusal begins the row anew')
+  answer('holding')
+  assert.deepEqual(lessons(), [['apart', 1]])
+  assert.notEqual(learned.version, version)
+})
