@@ -76,9 +76,9 @@ export function sidecarServices(parts: SidecarParts): SidecarServices {
       return { ...plan, measured_round_trip_ms: bus?.round_trip_ms ?? null }
     },
     busLoad: (deviceId) => {
-      const bus = field.polling.busOf(deviceId)
-      const found = poller.status().buses.find((one) => one.bus === bus)
-      return found && { percent: Math.round(found.load * 1_000) / 10, warning: found.warning }
+      if (field.polling.busOf(deviceId) === undefined) return undefined
+      const { bus_load_percent, warning } = poller.plan(deviceId)
+      return { percent: bus_load_percent, warning }
     },
     ...(supervisor === undefined ? {} : { workers: workerService(supervisor, config.app.shutdownMs) }),
     live: parts.live,

@@ -47,6 +47,12 @@ export function busLoad(field: LoadPort, bus: string, groups: readonly PolledTog
   }
 }
 
+/** The predicted load of every bus that is polled. */
+export function busLoads(field: LoadPort, groups: readonly PolledTogether[]): BusLoad[] {
+  const buses = groupBy(groups, ({ deviceId }) => field.busOf(deviceId))
+  return [...buses].flatMap(([bus, own]) => (bus === undefined ? [] : [busLoad(field, bus, own)]))
+}
+
 /** The groups as they would be with a target, active or not, instead of its older self. */
 export function withTarget(
   field: LoadPort,

@@ -7,7 +7,7 @@ import { type Clock, sleep, systemClock } from '../support/clock.js'
 import { RouteMQError } from '../support/errors.js'
 import { Alarms } from './alarms.js'
 import { Availability } from './availability.js'
-import { type BusLoad, busLoad, refuseOverload, refuseUnanswerable, withTarget } from './bus-load.js'
+import { type BusLoad, busLoad, busLoads, refuseOverload, refuseUnanswerable, withTarget } from './bus-load.js'
 import { type DevicePlan, planOfDevice } from './device-plan.js'
 import { type FieldChange, FieldChanges } from './field-changes.js'
 import { Grid } from './grid.js'
@@ -216,7 +216,6 @@ export class Poller {
   status(): PollerStatus {
     const { field } = this.#options
     const groups = this.#groups()
-    const buses = new Set(groups.flatMap(({ deviceId }) => field.busOf(deviceId) ?? []))
     return {
       running: this.#origin !== undefined && !this.#isStopping,
       targets: this.targets().length,
@@ -228,7 +227,7 @@ export class Poller {
         reads: group.plan().length,
         last_slot: lastSlot,
       })),
-      buses: [...buses].map((bus) => busLoad(field, bus, groups)),
+      buses: busLoads(field, groups),
     }
   }
 
