@@ -143,6 +143,8 @@ export class Ingest implements SampleSink {
 
   /** What people should know of readings that wait for the database; undefined while none wait for long. */
   get notice(): string | undefined {
+    // Nothing waits on a disk that takes nothing: that is the trouble, and told as such.
+    if (this.#noPlace !== undefined) return undefined
     const { count: batches = 0, bytes = 0, maxBytes = 0 } = this.#spool ?? {}
     return backlogNotice({ failure: this.#inserts.failure, batches, bytes, maxBytes })
   }

@@ -1,6 +1,6 @@
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { readFileSync } from 'node:fs'
 import type { Logger } from '../observability/logger.js'
+import { replaceFile } from '../support/durable-file.js'
 
 /** A message under suspicion, as the next gateway finds it. Times of the wall clock, milliseconds. */
 export interface KeptSuspicion {
@@ -38,17 +38,8 @@ export class DeathFile {
 
   /** A full or read-only disk ends nothing: the suspicions stand in memory then, and are written with the next one. */
   write(suspicions: readonly KeptSuspicion[], { sync }: { readonly sync: boolean }): void {
-    const fresh = `${this.#file}.${process.pid}`
     try {
-      mkdirSync(dirname(this.#file), { recursive: true, mode: 0o700 })
-      const handle = openSync(fresh, 'w', 0o600)
-      try {
-        writeFileSync(handle, JSON.stringify(suspicions))
-        if (sync) fsyncSync(handle)
-      } finally {
-        closeSync(handle)
-      }
-      renameSync(fresh, this.#file)
+      replaceFile(this.#file, JSON.stringify(suspicions), { sync })
     } catch (error) {
       this.#logger.warn({ file: this.#file, err: error }, 'a message that ends workers could not be noted on disk')
     }

@@ -1,8 +1,9 @@
-import { readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import type { Actor } from '../modbus/field.js'
 import { type Logger, silentLogger } from '../observability/logger.js'
 import { type Clock, systemClock } from '../support/clock.js'
+import { replaceFile } from '../support/durable-file.js'
 import { RouteMQError } from '../support/errors.js'
 import { type ApiKeyRecord, KEY_SCOPES, type KeyService } from './services/keys.js'
 
@@ -155,9 +156,7 @@ export class KeyRing implements KeyService {
     if (text === this.#copied) return
     const { file, logger } = this.#options
     try {
-      const fresh = `${file}.${process.pid}`
-      writeFileSync(fresh, `${text}\n`, { mode: 0o600 })
-      renameSync(fresh, file)
+      replaceFile(file, `${text}\n`)
       this.#copied = text
     } catch (error) {
       logger.warn({ error, file }, 'the copy of the API keys could not be written')

@@ -1,7 +1,8 @@
-import { readFile, rename, writeFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import type { ReadCache } from '../modbus/cache.js'
 import type { Logger } from '../observability/logger.js'
 import type { Clock } from '../support/clock.js'
+import { writeDurably } from '../support/durable-file.js'
 
 export interface LastKnownOptions {
   readonly file: string
@@ -73,10 +74,8 @@ export class LastKnown {
     const { cache, file, logger } = this.#options
     const { revision } = cache
     if (revision === this.#written) return
-    const unfinished = `${file}.${process.pid}`
     try {
-      await writeFile(unfinished, JSON.stringify(cache.snapshot()))
-      await rename(unfinished, file)
+      await writeDurably(file, JSON.stringify(cache.snapshot()))
       this.#written = revision
       this.#isFailing = false
     } catch (error) {

@@ -1,7 +1,8 @@
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from '../observability/logger.js'
 import type { Clock } from '../support/clock.js'
+import { replaceFile } from '../support/durable-file.js'
 import { RouteMQError } from '../support/errors.js'
 import { processMark } from '../support/process-start.js'
 
@@ -26,17 +27,7 @@ export function runFilePath(runDir: string): string {
 }
 
 export function writeRunFile(runDir: string, run: RunFile): void {
-  mkdirSync(runDir, { recursive: true, mode: 0o700 })
-  const path = runFilePath(runDir)
-  // Written beside and renamed, so that a reader never sees half a file; the mode is set before there is a secret in it.
-  const fresh = `${path}.${process.pid}`
-  try {
-    writeFileSync(fresh, `${JSON.stringify({ ...run, process: processMark(run.pid) }, null, 2)}\n`, { mode: 0o600 })
-    renameSync(fresh, path)
-  } catch (error) {
-    rmSync(fresh, { force: true })
-    throw error
-  }
+  replaceFile(runFilePath(runDir), `${JSON.stringify({ ...run, process: processMark(run.pid) }, null, 2)}\n`)
 }
 
 export interface KeepRunFileOptions {

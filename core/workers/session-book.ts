@@ -1,8 +1,8 @@
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { rename, rm, writeFile } from 'node:fs/promises'
-import { dirname } from 'node:path'
 import { type Logger, silentLogger } from '../observability/logger.js'
 import type { PlannedSubscription } from '../router/route.js'
+import { replaceFile } from '../support/durable-file.js'
 
 /** A session that the broker keeps for one lane: what it is subscribed to, and therefore what may wait in it. */
 export interface HeldSession {
@@ -106,10 +106,10 @@ export class SessionBook {
       // What was written meanwhile knows more, and must be what stays.
       if (writes !== this.#writes) this.#write()
       else this.#written()
-      await rm(fresh, { force: true })
     } catch (error) {
       this.#unwritten(error)
     } finally {
+      await rm(fresh, { force: true }).catch(() => {}) // What cannot be removed is written over the next time.
       this.#agesUnderWay = false
     }
   }
@@ -118,11 +118,8 @@ export class SessionBook {
   #write(): void {
     this.#writtenAt = Date.now()
     this.#writes += 1
-    const fresh = `${this.#file}.${process.pid}`
     try {
-      mkdirSync(dirname(this.#file), { recursive: true, mode: 0o700 })
-      writeFileSync(fresh, JSON.stringify(this.all()))
-      renameSync(fresh, this.#file)
+      replaceFile(this.#file, JSON.stringify(this.all()))
       this.#written()
     } catch (error) {
       this.#unwritten(error)

@@ -31,8 +31,12 @@ export function checkDataFolder(dataDir: string): Finding[] {
 function checkWritable(folder: string, shown: string): Finding {
   const probe = join(folder, `.routemq-doctor-${process.pid}`)
   try {
-    writeFileSync(probe, 'x')
-    rmSync(probe)
+    try {
+      writeFileSync(probe, 'x')
+    } finally {
+      // A full disk takes the name and not the byte.
+      rmSync(probe, { force: true })
+    }
     return ok('data folder', `${shown} can be written`)
   } catch (cause) {
     return error('data folder', `${shown} cannot be written: ${reasonOf(cause)}`)

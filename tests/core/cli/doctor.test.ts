@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync, utimesSync, writeFileSync } from 'node:fs'
+import fs, { existsSync, mkdirSync, readdirSync, utimesSync, writeFileSync } from 'node:fs'
+import { syncBuiltinESMExports } from 'node:module'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { checkNode } from '../../../core/cli/doctor/machine.js'
+import { checkDataFolder, checkNode } from '../../../core/cli/doctor/machine.js'
 import { startEmbeddedBroker } from '../../../core/mqtt/embedded-broker.js'
 import { silentLogger } from '../../../core/observability/logger.js'
 import { needsMosquitto, startMosquitto } from '../mqtt/kit.js'
@@ -142,4 +143,19 @@ test('the table has a line for each finding; an old node is an error', async (t)
   assert.match(out, /^check +state +finding\nnode +ok +v\d+/)
   assert.equal(checkNode('v20.18.3').state, 'error')
   assert.deepEqual([checkNode('v20.19.0').state, checkNode('v24.1.0').state], ['ok', 'ok'])
+})
+
+test('a full disk is told, and nothing of the trial stays', (t) => {
+  const root = folder(t)
+  const write = fs.writeFileSync
+  t.after(syncBuiltinESMExports)
+  t.mock.method(fs, 'writeFileSync', (file: string) => {
+    write(file, '')
+    throw Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' })
+  })
+  syncBuiltinESMExports()
+  const [finding] = checkDataFolder(root)
+  assert.equal(finding?.state, 'error')
+  assert.match(finding.text, /cannot be written: ENOSPC/)
+  assert.deepEqual(readdirSync(root), [])
 })

@@ -32,6 +32,20 @@ test('while inserts fail it is told with what waits, and not any more when one s
   await until(() => ingest.notice === undefined && store.stored.size === 5, 'all well')
 })
 
+test('while the disk takes nothing either, that is told, and not how much may wait on it', async () => {
+  const store = new FakeDatabase()
+  const { insertBatch } = store.readings
+  store.readings.insertBatch = () => Promise.reject(new Error('database or disk is full'))
+  const { ingest, spool } = await spooledIngest(store)
+  await spool.close()
+  await ingest.accept([sample('d', 1)])
+  await until(() => ingest.trouble !== undefined, 'told')
+  assert.equal(ingest.notice, undefined)
+  store.readings.insertBatch = insertBatch
+  await until(() => store.stored.size === 5, 'stored')
+  assert.deepEqual([ingest.trouble, ingest.notice], [undefined, undefined])
+})
+
 test('a row that the database refuses is counted; its neighbours are stored', async () => {
   const store = new FakeDatabase()
   const refusal = Object.assign(new Error('value out of range for this column'), { code: '22003' })
