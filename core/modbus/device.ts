@@ -270,6 +270,7 @@ export class Device {
     let ticket = undefined as ReturnType<ReadCache['open']> | undefined
     try {
       const answer = await ask(() => {
+        ticket?.close()
         // The same id may be another unit by now.
         if (!this.health.isRetired) ticket = cache.open(block, this.space)
       })

@@ -27,6 +27,8 @@ export interface BusConnectionOptions {
   readonly claimConnect: () => number
   /** Whether anything waits or is in flight. */
   readonly isWanted: () => boolean
+  /** Whether what is in flight broke another connection before: then the end of this one says nothing about the bus. */
+  readonly isBlamed: () => boolean
   readonly onState: (state: BusState) => void
   readonly onOpen: () => void
   /** The connection broke while it was wanted. */
@@ -160,7 +162,7 @@ export class BusConnection {
 
   #lost(transport: ModbusTransport, cause: Error): void {
     if (this.#transport !== transport || this.#state.name === 'stopped') return
-    const wasProven = this.#state.name === 'open' && this.#state.isProven
+    const wasProven = (this.#state.name === 'open' && this.#state.isProven) || this.#options.isBlamed()
     this.#discard(transport)
     // Many devices close what idles; with nothing waiting that is no outage.
     if (!this.#options.isWanted()) {

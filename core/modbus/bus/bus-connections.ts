@@ -8,14 +8,18 @@ export interface Lane {
   readonly connection: BusConnection
   /** Requests sent and not ended yet. */
   inFlight: number
+  /** Those of them that broke a connection before. */
+  again: number
   /** Time-outs in a row, with no answer from anybody between. */
   silent: number
+  /** Somebody answered since it was opened. */
+  hasAnswered: boolean
   /** What came in since the last request may be a late answer. */
   isStale: boolean
 }
 
 export interface BusConnectionsOptions
-  extends Omit<BusConnectionOptions, 'isWanted' | 'onState' | 'onOpen' | 'onLost' | 'onFailed'> {
+  extends Omit<BusConnectionOptions, 'isWanted' | 'isBlamed' | 'onState' | 'onOpen' | 'onLost' | 'onFailed'> {
   /** Whether anything waits. */
   readonly isWanted: () => boolean
   readonly onState: (state: BusState) => void
@@ -123,16 +127,18 @@ export class BusConnections {
     const connection = new BusConnection({
       ...this.#options,
       isWanted: () => isWanted() || lane.inFlight > 0,
+      isBlamed: () => lane.again > 0,
       onState: () => this.#changed(),
       onOpen: () => {
         lane.silent = 0
+        lane.hasAnswered = false
         lane.isStale = false
         onOpen()
       },
       onLost: onLess,
       onFailed: (cause) => (this.#isAway() ? onFailed(cause) : onLess()),
     })
-    const lane: Lane = { connection, inFlight: 0, silent: 0, isStale: false }
+    const lane: Lane = { connection, inFlight: 0, again: 0, silent: 0, hasAnswered: false, isStale: false }
     return lane
   }
 

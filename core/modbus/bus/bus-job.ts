@@ -16,6 +16,8 @@ export class BusJob implements QueueJob {
   readonly dueAt: number | undefined
   readonly intervalMs: number | undefined
   readonly writes: boolean
+  /** How often it was given to a connection. */
+  tries = 0
   /** Monotonic milliseconds. */
   sentAt = Number.NaN
   wait: AnswerWait = { timeoutMs: 0 }
@@ -110,6 +112,11 @@ export class BusJob implements QueueJob {
       }
     }
     onSent?.()
+  }
+
+  /** Whether a request that its connection took with it may go out once more: a read, once, while its caller waits. */
+  get mayGoAgain(): boolean {
+    return !this.writes && !this.#isSettled && this.tries === 1
   }
 
   /** Takes timer and listener off. */

@@ -148,7 +148,7 @@ export class Bus {
       this.#connections.keepOpen()
       // Most requests of a bus that is not full find nobody waiting: they need no queue.
       if (this.#queue.size === 0 && this.#sendAtOnce(job)) return
-      if (request.deadline !== undefined || request.signal !== undefined) job.watch(this.#clock, this.#leave)
+      job.watch(this.#clock, this.#leave)
       this.#queue.add(job)
       this.#pump()
     })
@@ -272,6 +272,8 @@ export class Bus {
   #send(lane: Lane, job: BusJob, startedAt: number): void {
     const transport = lane.connection.transport!
     lane.inFlight += 1
+    job.tries += 1
+    if (job.tries > 1) lane.again += 1
     this.#barrier.started(job.unit, job.writes)
     if (lane.isStale) {
       transport.discardInput()
@@ -297,6 +299,7 @@ export class Bus {
     const now = this.#clock.monotonic()
     const roundTripMs = now - job.sentAt
     lane.silent = 0
+    lane.hasAnswered = true
     lane.connection.proved()
     if (job.unit !== 0 || !this.broadcasts) this.roundTrips.took(roundTripMs, values)
     job.resolve({ values, data, roundTripMs, completedAt: this.#clock.now() })
@@ -309,13 +312,15 @@ export class Bus {
     const waitedMs = isHungUp ? Math.round(now - job.sentAt) : job.wait.timeoutMs
     const error = isHungUp ? new TransportError(`no answer in ${waitedMs} ms`, { kind: 'timeout' }) : cause
     this.#failed(lane, transport, job, error)
-    job.reject(toBusError(error, waitedMs))
+    if (this.#wasStale(lane, error) && job.mayGoAgain) this.#putBack(job)
+    else job.reject(toBusError(error, waitedMs))
     this.#vacate(lane, job, now, now - startedAt)
   }
 
   #vacate(lane: Lane, job: BusJob, now: number, tookMs: number): void {
     this.#queue.ended(job, tookMs, now)
     lane.inFlight -= 1
+    if (job.tries > 1) lane.again -= 1
     this.#barrier.ended(job.unit)
     this.#spacing.ended(job.unit, now)
     this.#connections.shrinkTo(this.#most)
@@ -328,6 +333,18 @@ export class Bus {
     return this.endpoint.kind === 'tcp' || this.endpoint.kind === 'tls' ? this.#settings.connections : 1
   }
 
+  /** A connection that was good and breaks may have been closed before the request got there, as many devices do at will. */
+  #wasStale(lane: Lane, error: unknown): boolean {
+    const isLost = error instanceof TransportError && error.failure.kind === 'lost'
+    return isLost && lane.hasAnswered && this.state.name !== 'stopped'
+  }
+
+  #putBack(job: BusJob): void {
+    job.release()
+    job.watch(this.#clock, this.#leave)
+    this.#queue.putBack(job)
+  }
+
   #failed(lane: Lane, transport: ModbusTransport, job: BusJob, error: unknown): void {
     const kind = error instanceof TransportError ? error.failure.kind : 'protocol'
     const { timeoutMs, enoughMs = timeoutMs, answersWithinMs = 0 } = job.wait
@@ -336,6 +353,7 @@ export class Bus {
     lane.connection.proved()
     if (kind === 'exception') {
       lane.silent = 0
+      lane.hasAnswered = true
       return
     }
     lane.isStale = true

@@ -56,6 +56,17 @@ export class BusQueue<J extends QueueJob> {
     this.#size += 1
   }
 
+  /** Adds a job that had its turn in vain: it is the first of its class once more. */
+  putBack(job: J): void {
+    const lane = this.#lanes[job.kind]
+    const others = [...lane].filter(([device]) => device !== job.device)
+    const own = lane.get(job.device) ?? []
+    lane.clear()
+    lane.set(job.device, [job, ...own])
+    for (const [device, jobs] of others) lane.set(device, jobs)
+    this.#size += 1
+  }
+
   /**
    * The job whose turn it is among those for which `ready` holds; it stays in the queue until {@link remove} or
    * {@link commit}. A write that is not ready holds its unit back from all others, so that one that waits for its unit to

@@ -36,6 +36,7 @@ test('a connection that closes slowly is opened again in its turn, not in the se
       random: () => 0,
       claimConnect: () => gate.claim('h'),
       isWanted: () => true,
+      isBlamed: () => false,
       onState: () => {},
       onOpen: () => {},
       onLost: () => {},

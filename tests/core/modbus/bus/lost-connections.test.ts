@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import type { BusSettings } from '../../../../core/modbus/bus/bus.js'
 import { TransportError } from '../../../../core/modbus/transport/transport.js'
 import { FakeClock } from '../../../../core/testing/fake-clock.js'
-import { kindOf, open, read, ScriptedTransport } from './scripted-bus.js'
+import { kindOf, open, read, ScriptedTransport, write } from './scripted-bus.js'
 
 /** A bus whose connections the test breaks, and a clock that it moves. */
 function breaking(settings: Partial<BusSettings> = {}, hasIds = true) {
@@ -71,16 +71,74 @@ for (const [what, carried] of [
       const second = submit(1, read(0), { kind: 'poll' })
       await clock.advance(0)
       await lose()
-      assert.equal(await kindOf(second), 'lost')
       await clock.advance(100)
+      if (carried === 'answered') lines.at(-1)!.calls[0]!.answer([2])
+      assert.equal(await kindOf(second), carried === 'answered' ? 'answered' : 'lost')
     }
     assert.deepEqual(downs(), [0, 0, 0, 0, 0])
     const gaps = connectedAt.slice(1).map((at, index) => at - connectedAt[index]!)
-    assert.deepEqual(gaps, [100, 100, 100, 100])
-    assert.equal(states.filter((state) => state.name === 'open' && state.isProven).length, 5)
+    assert.deepEqual(gaps, Array(carried === 'answered' ? 5 : 4).fill(100))
+    assert.equal(
+      states.filter((state) => state.name === 'open' && state.isProven).length,
+      carried === 'answered' ? 6 : 5,
+    )
     await bus.stop(0)
   })
 }
+
+test('a read that a good connection took with it goes out once more, first over a fresh one; a write never', async () => {
+  const { clock, lines, lose, submit, end } = breaking()
+  submit(1, read(0))
+  await clock.advance(0)
+  lines[0]!.calls[0]!.answer([1])
+  await clock.advance(0)
+  const [again, next] = [submit(2, read(5)), submit(3, read(6))]
+  await clock.advance(0)
+  await lose()
+  await clock.advance(100)
+  const line = lines[1]!
+  assert.deepEqual(
+    line.calls.map(({ unit }) => unit),
+    [2],
+    'a device that closes after each answer answers one request of a connection',
+  )
+  line.calls[0]!.answer([5])
+  assert.equal(await kindOf(again), 'answered')
+  await clock.advance(0)
+  await lose()
+  await clock.advance(100)
+  await lose()
+  assert.equal(await kindOf(next), 'lost', 'not twice')
+  const written = submit(4, write(0))
+  await clock.advance(200)
+  lines.at(-1)!.calls[0]!.answer([])
+  assert.equal(await kindOf(written), 'answered')
+  const lost = submit(4, write(1))
+  await clock.advance(0)
+  await lose()
+  assert.equal(await kindOf(lost), 'lost')
+  await end()
+})
+
+test('a read whose caller left does not go out again, nor any when the bus is closed', async () => {
+  for (const how of ['left', 'stopped'] as const) {
+    const { bus, clock, lines, lose, submit, end } = breaking()
+    submit(1, read(0))
+    await clock.advance(0)
+    lines[0]!.calls[0]!.answer([1])
+    await clock.advance(0)
+    const caller = new AbortController()
+    const sent = submit(2, read(5), { signal: caller.signal })
+    await clock.advance(0)
+    if (how === 'left') caller.abort()
+    else void bus.stop(1_000)
+    await lose()
+    await clock.advance(200)
+    assert.equal(await kindOf(sent), how === 'left' ? 'cancelled' : 'lost')
+    assert.deepEqual([bus.queued, bus.inFlight], [0, 0])
+    await end()
+  }
+})
 
 test('a connection that broke says nothing of the unit: what it was asked may be answered over the next one', async () => {
   const { clock, lines, lose, submit, end } = breaking({ lateGraceMs: 500 }, false)
