@@ -63,6 +63,7 @@ function integer(point: ResolvedPoint, value: unknown): bigint {
   if (point.enum !== null) {
     const raw = enumerated(point, value)
     if (raw < lowest || raw > highest) throw outOfRange(point, value)
+    checkLimits(point, raw, value)
     if (isNoInteger(point, raw)) throw invalid(point, value, MEANINGFUL)
     return raw
   }

@@ -90,7 +90,10 @@ function decodeFloat(point: ResolvedPoint, bytes: Buffer): DecodedPoint {
 function named(point: ResolvedPoint, raw: number | bigint): DecodedPoint {
   if (isNoInteger(point, raw)) return bad('invalid_value')
   if (point.enum !== null) {
-    for (const [name, value] of point.enum) if (BigInt(value) === BigInt(raw)) return good(name)
+    for (const [name, value] of point.enum) {
+      if (BigInt(value) !== BigInt(raw)) continue
+      return isWithinLimits(point, raw) ? good(name) : { value: name, quality: 'uncertain', reason: 'out_of_range' }
+    }
     return { value: raw, quality: 'uncertain', reason: 'not_in_enum' }
   }
   const isSingle = point.type === 'bool' || (point.type === 'bit' && point.width === 1)

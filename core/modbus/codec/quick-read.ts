@@ -41,6 +41,7 @@ function readerOf(point: ResolvedPoint): QuickReader {
   const raw = rawReader(point)
   if (raw === undefined || point.invalid.length > 0) return closer
   if (point.enum !== null) {
+    if (point.min !== null || point.max !== null) return closer
     const names = new Map([...point.enum].map(([name, value]) => [value, name]))
     return (values, at) => names.get(raw(values, at))
   }

@@ -217,6 +217,14 @@ describe('limits', () => {
     // Names of prototype properties are no names.
     assert.throws(() => encodePoint(mode, 'constructor'), { code: 'VALUE_INVALID' })
   })
+
+  test('an enumeration keeps its limits', () => {
+    const mode = point({ enum: { off: 0, heat: 1, test: 9 }, max: 1 })
+    assert.deepEqual(encodePoint(mode, 'heat'), { words: [1] })
+    assert.throws(() => encodePoint(mode, 'test'), { code: 'VALUE_OUT_OF_RANGE', message: /takes 0 to 1, got "test"/ })
+    assert.throws(() => encodePoint(mode, 9), { code: 'VALUE_OUT_OF_RANGE' })
+    assert.deepEqual(decodePoint(mode, [9]), { value: 'test', quality: 'uncertain', reason: 'out_of_range' })
+  })
 })
 
 describe('resolvePoint', () => {

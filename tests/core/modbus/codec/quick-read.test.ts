@@ -41,6 +41,7 @@ function shapes(type: PointType): Partial<PointDefinition>[] {
         { min: 1, max: 1_000 },
         { invalid: [32_768, 0] },
         { enum: { low: 0, high: 1 } },
+        { enum: { low: 0, high: 1 }, max: 0 },
       ]
   }
 }
