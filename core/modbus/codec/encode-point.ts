@@ -185,24 +185,37 @@ function invalid(point: ResolvedPoint, value: unknown, want: string): RouteMQErr
 }
 
 function outOfRange(point: ResolvedPoint, value: unknown): RouteMQError {
-  const ends = point.type === 'float32' || point.type === 'float64' ? undefined : rawBounds(point)
-  const scaled = ends?.map((raw) => Number(scaleInteger(point, raw))).sort((a, b) => a - b)
-  const min = Math.max(point.min ?? -Infinity, scaled?.[0] ?? -Infinity)
-  const max = Math.min(point.max ?? Infinity, scaled?.[1] ?? Infinity)
+  const [min, max] = bounds(point)
   return new RouteMQError('VALUE_OUT_OF_RANGE', `${point.name} takes ${range(min, max)}, got ${show(value)}`, {
     details: {
       point: point.name,
       value: shown(value),
-      ...(Number.isFinite(min) ? { min } : {}),
-      ...(Number.isFinite(max) ? { max } : {}),
+      ...(min === null ? {} : { min: bound(min) }),
+      ...(max === null ? {} : { max: bound(max) }),
     },
   })
 }
 
-function range(min: number, max: number): string {
-  if (Number.isFinite(min) && Number.isFinite(max)) return `${min} to ${max}`
-  if (Number.isFinite(min)) return `at least ${min}`
-  return Number.isFinite(max) ? `at most ${max}` : 'what its type can hold'
+type Bound = number | bigint | string | null
+
+/** The limits of a point, else of its type: exact, also where a number would not hold them. */
+function bounds(point: ResolvedPoint): readonly [Bound, Bound] {
+  const { type, min, max } = point
+  if (type === 'float32' || type === 'float64') return [min, max]
+  const ends = rawBounds(point).map((raw) => scaleInteger(point, raw))
+  const [low, high] = ends.sort((a, b) => Number(a) - Number(b)) as [Bound, Bound]
+  return [min === null || Number(low) > min ? low : min, max === null || Number(high) < max ? high : max]
+}
+
+function bound(value: NonNullable<Bound>): number | string {
+  const isExact = typeof value !== 'bigint' || Number.isSafeInteger(Number(value))
+  return typeof value === 'string' || !isExact ? String(value) : Number(value)
+}
+
+function range(min: Bound, max: Bound): string {
+  if (min !== null && max !== null) return `${min} to ${max}`
+  if (min !== null) return `at least ${min}`
+  return max !== null ? `at most ${max}` : 'what its type can hold'
 }
 
 function show(value: unknown): string {

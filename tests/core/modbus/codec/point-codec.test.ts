@@ -108,6 +108,38 @@ describe('limits', () => {
     assert.deepEqual(decodePoint(p, [400]), { value: 40, quality: 'uncertain', reason: 'out_of_range' })
   })
 
+  test('the limits of 64 bits are told exactly', () => {
+    const told = (definition: Partial<PointDefinition>, value: unknown) => {
+      try {
+        return encodePoint(point(definition), value)
+      } catch (error) {
+        const { message, details } = error as RouteMQError
+        return [message, details?.min, details?.max]
+      }
+    }
+    assert.deepEqual(told({ type: 'uint64' }, '18446744073709551616'), [
+      'p takes 0 to 18446744073709551615, got "18446744073709551616"',
+      0,
+      '18446744073709551615',
+    ])
+    const scaled = told({ type: 'int64', scale: -0.001, min: -5 }, '9223372036854775.809')
+    assert.deepEqual(scaled, [
+      'p takes -5 to 9223372036854775.808, got "9223372036854775.809"',
+      -5,
+      '9223372036854775.808',
+    ])
+    assert.deepEqual(told({ type: 'int64', max: 10 }, 11), [
+      'p takes -9223372036854775808 to 10, got 11',
+      '-9223372036854775808',
+      10,
+    ])
+    assert.deepEqual(told({ type: 'float32' }, 1e39), [
+      'p takes what its type can hold, got 1e+39',
+      undefined,
+      undefined,
+    ])
+  })
+
   test('a float32 at its limit is inside, as near as it comes to what was written', () => {
     for (const limits of [{ max: 0.1 }, { max: 0.3 }, { max: 1.1 }, { max: 16.1 }, { min: -0.1 }, { min: 0.7 }]) {
       const point = resolvePoint({ name: 'p', address: 0, type: 'float32', ...limits })
