@@ -305,14 +305,17 @@ export class Poller {
       for (let asked = this.#recall(entry); asked !== undefined; asked = this.#recall(entry)) await asked
       if (!this.#isToPoll(entry)) return
       const { results, succeeded, failed } = await entry.group.cycle(slot, dueAt, this.#stopped.signal)
-      if (this.#isOver(entry)) return this.#changes.undo(results.flatMap(({ changes }) => changes))
+      if (!this.#isToPoll(entry)) return this.#takeBack(results)
       const fired = results.flatMap((result) => result.fired ?? [])
       const onDurable = fired.length === 0 ? undefined : await this.#triggers.begin(fired)
       await this.#retained.noted
-      // What was read for a target that is gone must not come back after its retained topics were cleared.
-      const isWanted = ({ output }: TargetResult) => !this.#isOver(entry) && entry.group.has(output)
-      this.#takeBack(results.filter((result) => !isWanted(result)))
-      if (this.#isOver(entry)) return
+      // What was read for a target that is gone must not come back after its retained topics were cleared, and of a bus that
+      // another installation has by now that one speaks.
+      const isWanted = ({ output }: TargetResult) => this.#isToPoll(entry) && entry.group.has(output)
+      const unwanted = results.filter((result) => !isWanted(result))
+      this.#triggers.undo(unwanted.flatMap((result) => result.fired ?? []))
+      this.#takeBack(unwanted)
+      if (!this.#isToPoll(entry)) return
       await this.#handOver(results.filter(isWanted), onDurable)
       const durationMs = this.#clock.monotonic() - startedAt
       this.#counter.cycle({ succeeded, failed, durationMs, now: this.#clock.now() })
@@ -321,11 +324,12 @@ export class Poller {
     }
   }
 
-  /** Whoever reads these targets next makes the records and tells the changes. */
+  /** Whoever reads these targets next tells what they say. */
   #takeBack(results: readonly TargetResult[]): void {
-    if (results.length === 0) return
-    this.#triggers.undo(results.flatMap((result) => result.fired ?? []))
-    this.#changes.undo(results.flatMap(({ changes }) => changes))
+    for (const { changes, output } of results) {
+      this.#changes.undo(changes)
+      output.forget()
+    }
   }
 
   /** Asked for one, the book is asked for all: a thousand are one question. */

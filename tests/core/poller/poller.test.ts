@@ -419,6 +419,48 @@ test('a bus that comes back from another installation: a value that one did not 
   await p.close()
 })
 
+test('what was asked before another installation took the bus is published by nobody, and told once the bus is back', async () => {
+  let leads = true
+  const target = { device_id: 'unit1', address: 0, publish: 'change', interval_ms: 1_000, options: { retain: true } }
+  const p = await openPoller(
+    { units },
+    { unit1: { timeout_ms: 2_000, points: [{ name: 'x', address: 0 }] } },
+    [target],
+    {
+      isLeader: () => leads,
+    },
+  )
+  const seen = () =>
+    p.recorder.on('modbus/data/unit1/points/x').map(({ payload }) => JSON.parse(payload) as { quality: string })
+  const qualities = () => seen().map(({ quality }) => quality)
+  const poll = async () => {
+    const { requests } = p.plant
+    await until(() => p.plant.requests > requests)
+  }
+  p.poller.start()
+  await until(() => seen().length === 1)
+  p.plant.faults.set(1, { kind: 'silence' })
+  await poll()
+  leads = false
+  p.field.release(p.field.polling.busOf('unit1')!)
+  await pause(700)
+  assert.deepEqual(qualities(), ['good'], 'its time-out says nothing about what the other one reads')
+
+  // Nobody had it meanwhile: it was only not certain for a moment.
+  p.plant.faults.clear()
+  p.plant.set(1, 'holding', 0, 77)
+  p.plant.faults.set(1, { kind: 'delay', ms: 300 })
+  leads = true
+  await poll()
+  leads = false
+  await pause(500)
+  assert.equal(seen().length, 1)
+  leads = true
+  await until(() => seen().length === 2)
+  assert.equal((seen()[1] as unknown as { value: number }).value, 77)
+  await p.close()
+})
+
 test('a target that would overload its bus is refused unless forced; over 80 % warns', async () => {
   const p = await openPoller({ port: 0, units }, { unit1: { options: { delay_ms: 50 } } }, [])
   const target = (interval_ms: number) => p.target({ device_id: 'unit1', address: 0, interval_ms }, 9)
