@@ -25,6 +25,8 @@ export interface VirtualPlant {
   close(): Promise<void>
 }
 
+const LOST_LOGGED_EVERY_MS = 10_000
+
 /** A device of a file. */
 export interface Named extends SimulatedDevice {
   readonly name: string
@@ -46,6 +48,17 @@ export async function startVirtualPlant(options: VirtualPlantOptions): Promise<V
     await Promise.all([...devices.values()].map((device) => device.close()))
     await registers?.close()
   }
+  let lost = 0
+  let quietUntil = Number.NEGATIVE_INFINITY
+  // A master may write thousands of times a second.
+  const tellLost = (error: unknown, topic: string) => {
+    lost += 1
+    const now = clock.monotonic()
+    if (now < quietUntil) return
+    logger.warn({ err: error, topic, lost }, 'what masters wrote could not be published')
+    lost = 0
+    quietUntil = now + LOST_LOGGED_EVERY_MS
+  }
   const tell = (name: string, { at, unit, type, address, values }: ReceivedWrite) => {
     const payload = {
       device_id: name,
@@ -56,9 +69,7 @@ export async function startVirtualPlant(options: VirtualPlantOptions): Promise<V
       timestamp: at / 1_000,
     }
     const topic = `${topicPrefix}/${name}/written/${unit}/${type}/${address}`
-    publish(topic, JSON.stringify(payload), { qos: 1 }).catch((error: unknown) => {
-      logger.warn({ err: error, topic }, 'what a master wrote could not be published')
-    })
+    publish(topic, JSON.stringify(payload), { qos: 1 }).catch((error: unknown) => tellLost(error, topic))
   }
   try {
     for (const { name, persist, ...device } of named) {

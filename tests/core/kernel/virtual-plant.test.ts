@@ -8,7 +8,8 @@ import type { VirtualDevice } from '../../../core/modbus/server/virtual-device.j
 import { createTransport } from '../../../core/modbus/transport/open.js'
 import type { ModbusCall } from '../../../core/modbus/transport/transport.js'
 import { type Logger, silentLogger } from '../../../core/observability/logger.js'
-import { systemClock } from '../../../core/support/clock.js'
+import { type Clock, systemClock } from '../../../core/support/clock.js'
+import { FakeClock } from '../../../core/testing/fake-clock.js'
 
 const PLC = 'units:\n  1:\n    holding: { 0: 10, 1: 11 }\n    coils: { 0: true }\n'
 
@@ -20,11 +21,17 @@ function plantOf(t: TestContext, files: Readonly<Record<string, string>>) {
   for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text)
   const published: { topic: string; payload: Record<string, unknown>; retain: unknown }[] = []
   const errors: string[] = []
-  const logger: Logger = { ...silentLogger, child: () => logger, error: (_, sentence) => errors.push(sentence ?? '') }
+  const warnings: Record<string, unknown>[] = []
+  const logger: Logger = {
+    ...silentLogger,
+    child: () => logger,
+    error: (_, sentence) => errors.push(sentence ?? ''),
+    warn: (facts) => void warnings.push(facts as Record<string, unknown>),
+  }
   const open: VirtualPlant[] = []
   // A test that fails before it closes what it opened must not keep the process alive.
   t.after(() => Promise.all(open.map((plant) => plant.close())))
-  const start = async (more: { dataDir?: string; publish?: () => Promise<void> } = {}) => {
+  const start = async (more: { dataDir?: string; publish?: () => Promise<void>; clock?: Clock } = {}) => {
     const plant = await startVirtualPlant({
       folder,
       dataDir: join(root, 'data'),
@@ -41,7 +48,7 @@ function plantOf(t: TestContext, files: Readonly<Record<string, string>>) {
     open.push(plant)
     return plant
   }
-  return { root, start, published, errors }
+  return { root, start, published, errors, warnings }
 }
 
 async function masterOf(device: VirtualDevice, ...calls: ModbusCall[]) {
@@ -93,11 +100,22 @@ test('what a master writes is published once, with what is in the device, and no
   await plant.close()
 })
 
-test('a broker that does not take it costs the master nothing', async (t) => {
-  const { start } = plantOf(t, { 'plc.yaml': PLC })
-  const plant = await start({ publish: () => Promise.reject(new Error('away')) })
-  await masterOf(plant.devices.get('plc')!, { fc: 6, address: 0, value: 7 }, { fc: 6, address: 1, value: 8 })
-  assert.equal(plant.devices.get('plc')!.get(1, 'holding', 1), 8)
+test('a broker that does not take it costs the master nothing, and the log a line now and then', async (t) => {
+  const { start, warnings } = plantOf(t, { 'plc.yaml': PLC })
+  const clock = new FakeClock()
+  const plant = await start({ publish: () => Promise.reject(new Error('away')), clock })
+  const writes = Array.from({ length: 20 }, (_, value): ModbusCall => ({ fc: 6, address: 1, value }))
+  await masterOf(plant.devices.get('plc')!, ...writes)
+  assert.equal(plant.devices.get('plc')!.get(1, 'holding', 1), 19)
+  await clock.advance(10_000)
+  await masterOf(plant.devices.get('plc')!, { fc: 6, address: 1, value: 8 })
+  assert.deepEqual(
+    warnings.map(({ lost, topic }) => [lost, topic]),
+    [
+      [1, 'modbus/data/plc/written/1/holding/1'],
+      [20, 'modbus/data/plc/written/1/holding/1'],
+    ],
+  )
   await plant.close()
 })
 
