@@ -19,7 +19,11 @@ interface ScanOptions {
   readonly registers?: Range
   readonly type: string
   readonly timeout: number
-  readonly framer: string
+  readonly framer?: string
+  readonly baud?: number
+  readonly parity?: string
+  readonly dataBits?: number
+  readonly stopBits?: number
 }
 
 const ECHO =
@@ -32,16 +36,20 @@ export function registerDeviceScan({ program, action }: Registry): void {
   program
     .command('device:scan')
     .description('find the units of a bus, or the registers of a unit; one request at a time, reading only')
-    .argument('<where>', 'a device, whose bus is scanned, or host:port')
+    .argument('<where>', 'a device, whose bus is scanned, host:port, or a serial line as /dev/ttyUSB0')
     .option('-u, --units <from-to>', 'units to look for', rangeArgument(0, 255))
     .option('-r, --registers <from-to>', `addresses to look for, at most ${MOST_REGISTERS}`, rangeArgument(0, 65_535))
     .option('-t, --type <type>', 'holding, input, coil or discrete', 'holding')
     .option('--timeout <ms>', 'how long each may take', integerArgument(10, 10_000), 300)
-    .option('--framer <framer>', 'SOCKET, RTU or ASCII, for host:port', 'SOCKET')
+    .option('--framer <framer>', 'SOCKET, RTU or ASCII; SOCKET for host:port, RTU for a serial line')
+    .option('--baud <rate>', 'of a serial line; 9600 where it is not named', integerArgument(50, 4_000_000))
+    .option('--parity <parity>', 'of a serial line: none, even or odd; none where it is not named')
+    .option('--data-bits <bits>', 'of a serial line; 8, for ASCII 7, where they are not named', integerArgument(7, 8))
+    .option('--stop-bits <bits>', 'of a serial line; 1 where they are not named', integerArgument(1, 2))
     .action((where: string, options: ScanOptions) =>
       action((context, json) =>
         withDevices(context, async (devices) => {
-          const record = await recordOf(devices, where, options.framer)
+          const record = await recordOf(devices, where, options)
           const type = registerTypeArgument(options.type)
           const { registers, units = registers === undefined ? { from: 1, to: 32 } : only(unitOf(record)) } = options
           if (registers !== undefined && registers.to - registers.from >= MOST_REGISTERS) {
@@ -88,14 +96,24 @@ export function registerDeviceScan({ program, action }: Registry): void {
     )
 }
 
-async function recordOf(devices: DeviceAccess, where: string, framer: string): Promise<DeviceRecord> {
+async function recordOf(devices: DeviceAccess, where: string, options: ScanOptions): Promise<DeviceRecord> {
   const known = (await devices.list()).find(({ device_id }) => device_id === where)
   if (known !== undefined) refuseVirtual(known)
+  const { framer, baud, parity, dataBits, stopBits } = options
+  const line = { baud_rate: baud, parity, data_bits: dataBits, stop_bits: stopBits }
+  const isSerial = known === undefined && /^\/|^COM\d+$/i.test(where)
+  if (isSerial) return normalizeDevice({ device_id: 'scan', path: where, framer: framer ?? 'RTU', ...line })
+  if (Object.values(line).some((setting) => setting !== undefined)) {
+    throw new RouteMQError(
+      'USAGE',
+      '--baud, --parity, --data-bits and --stop-bits go with a serial line that is named by its path.',
+    )
+  }
   if (known !== undefined) return known
-  const [, host, port] = /^(.+):(\d+)$/.exec(where) ?? []
+  const [, host, port] = /^\[?(.+?)\]?:(\d+)$/.exec(where) ?? []
   if (host === undefined)
-    throw new RouteMQError('DEVICE_UNKNOWN', `There is no device ${where}, and it is no host:port.`)
-  return normalizeDevice({ device_id: 'scan', host, port: Number(port), framer })
+    throw new RouteMQError('DEVICE_UNKNOWN', `There is no device ${where}, and it is no host:port and no serial line.`)
+  return normalizeDevice({ device_id: 'scan', host, port: Number(port), framer: framer ?? 'SOCKET' })
 }
 
 /** The silence that the devices of a bus need, as the product keeps it: a unit that is asked sooner would seem to be none. */
