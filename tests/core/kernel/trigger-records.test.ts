@@ -164,7 +164,14 @@ onAllDatabasesAtOnce('last records of triggers, shared', (kind) => {
   test('records made while the database is away count for the same installation, and are shared when it is back', async (t) => {
     const file = join(folder(t), 'triggers.json')
     let isThere = true
-    const open = () => life(file, { table: () => (isThere ? rows : undefined) })
+    // Away also for what was under way.
+    const there = () => (isThere ? rows : Promise.reject(new Error('the database is away')))
+    const table: SharedTriggers = {
+      look: async (ids) => (await there()).look(ids),
+      claim: async (id, row) => (await there()).claim(id, row),
+      put: async (id, row) => (await there()).put(id, row),
+    }
+    const open = () => life(file, { table: () => (isThere ? table : undefined) })
     const first = await open()
     await recalled(first, 11)
     await recordOf(first, 11, 100)
