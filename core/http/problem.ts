@@ -107,11 +107,7 @@ export function toRouteMQError(error: unknown): RouteMQError {
   }
   // A body that cannot be parsed throws a SyntaxError with a status; one of a handler has none, and is a defect.
   if (error instanceof SyntaxError && known.statusCode === 400) {
-    const isForbidden = error.message.includes('forbidden prototype')
-    const message = isForbidden
-      ? 'the body has a key __proto__ or constructor, which none may have'
-      : 'the body is not valid JSON'
-    return new RouteMQError('PAYLOAD_MALFORMED', message, { cause: error })
+    return new RouteMQError('PAYLOAD_MALFORMED', 'the body is not valid JSON', { cause: error })
   }
   const refusal = known.statusCode === undefined ? undefined : CODES_OF_STATUS[known.statusCode]
   if (refusal !== undefined) return new RouteMQError(refusal, 'the request was refused', { cause: error })
