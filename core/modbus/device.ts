@@ -17,8 +17,6 @@ import { SharedReads } from './shared-reads.js'
 import type { ModbusCall } from './transport/transport.js'
 
 const READ_FUNCTION: Readonly<Record<RegisterType, 1 | 2 | 3 | 4>> = { coil: 1, discrete: 2, holding: 3, input: 4 }
-/** An answer that is taken in so long after its time-out came while this process could not run, nobody knows when. */
-const HELD_UP_MS = 100
 /** First pause after "server busy"; it doubles up to ten times itself. */
 const BUSY_PAUSE_MS = 100
 
@@ -201,6 +199,7 @@ export class Device {
       onEnd: (end) => {
         this.#count(type, call, end)
         if (end instanceof BusError) health.failed(end, trial !== undefined)
+        else if (end.isHeldUp) health.alive()
         else health.answered(end.roundTripMs)
         // What was not waited for to the end cost that much less.
         const now = clock.monotonic()
@@ -274,7 +273,7 @@ export class Device {
         // The same id may be another unit by now.
         if (!this.health.isRetired) ticket = cache.open(block, this.space)
       })
-      if (answer.roundTripMs > timeoutMs + HELD_UP_MS) {
+      if (answer.isHeldUp) {
         throw new BusError(`no answer in ${timeoutMs} ms`, { kind: 'timeout' }, { timeoutMs })
       }
       const timestamp = answer.completedAt / 1_000

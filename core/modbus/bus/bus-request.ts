@@ -62,6 +62,8 @@ export interface BusAnswer extends ModbusAnswer {
   readonly roundTripMs: number
   /** Wall clock milliseconds when the answer was complete. */
   readonly completedAt: number
+  /** It was taken in long after its time-out: it came while this process could not run, and nobody knows when. */
+  readonly isHeldUp: boolean
 }
 
 /** True for calls that change the device; a raw call may. */

@@ -39,6 +39,9 @@ export interface BusOptions {
   readonly onEcho?: (state: EchoState) => void
 }
 
+/** How late a busy process may take in what came in time, milliseconds. */
+const HELD_UP_MS = 100
+
 /**
  * The one owner of the way to an endpoint: everything that goes to its wire goes through its queue. Nothing here knows
  * what a device or a point is.
@@ -301,8 +304,9 @@ export class Bus {
     lane.silent = 0
     lane.hasAnswered = true
     lane.connection.proved()
-    if (job.unit !== 0 || !this.broadcasts) this.roundTrips.took(roundTripMs, values)
-    job.resolve({ values, data, roundTripMs, completedAt: this.#clock.now() })
+    const isHeldUp = roundTripMs > job.wait.timeoutMs + HELD_UP_MS
+    if (!isHeldUp && (job.unit !== 0 || !this.broadcasts)) this.roundTrips.took(roundTripMs, values)
+    job.resolve({ values, data, roundTripMs, completedAt: this.#clock.now(), isHeldUp })
     this.#vacate(lane, job, now, now - startedAt)
   }
 

@@ -97,6 +97,7 @@ test('an answer that came while the process stood still is no value of now: its 
     [{ name: 'online' }],
     'it has answered',
   )
+  assert.equal(field.gateways()[0]!.round_trip_ms, null, 'and nothing is known of how long it takes')
 
   const read = field.request({ op: 'read', ...wanted })
   await clock.advance(0)
