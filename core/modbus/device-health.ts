@@ -82,8 +82,10 @@ export class DeviceHealth {
   wait(kind: 'read' | 'write', mayRepeat: boolean, wholeMs: number, pollMs: number): AnswerWait {
     const enoughMs = this.#trialTime.brief(wholeMs, pollMs)
     if (this.isSuspect) {
+      // Polls wait for less than the record says: a unit that never answered them may be a slow one, which once is waited for.
+      const isTold = this.#hasAnswered || this.#silences > 0
       // The outcome of a write that is cut short is not known: only where one knows how long the unit takes.
-      const isBrief = kind === 'read' || (this.isOnTrial && this.#trialTime.isKnown)
+      const isBrief = kind === 'read' ? isTold : this.isOnTrial && this.#trialTime.isKnown
       return { timeoutMs: isBrief ? this.#trialTime.next(wholeMs, pollMs) : wholeMs, enoughMs }
     }
     if (!mayRepeat || !this.#hasAnswered || this.#context.isAlone()) return { timeoutMs: wholeMs, enoughMs }

@@ -115,6 +115,34 @@ test('a bus that was away makes no unit look slow or dead: its first answer is w
   }
 })
 
+test('a slow device that never answered its polls is read all the same; a dead one is waited for once', async () => {
+  for (const [takesMs, waited] of [
+    [3_000, [10_000, 10_000]],
+    [Number.POSITIVE_INFINITY, [10_000, 1_000]],
+  ] as const) {
+    const p = scriptedField({ unit1: { ...DEAD, max_retries: 0 }, unit2: {} })
+    if (takesMs === 3_000) p.slowMs.set(1, takesMs)
+    else p.silent.add(1)
+    const block = { device_id: 'unit1', register_type: 'holding', address: 0, count: 1 } as const
+    for (let nth = 0; nth < 2; nth += 1) {
+      const dueAt = p.clock.monotonic()
+      p.field.polling
+        .poll({ block: { ...block, wanted: [0] }, wanted: [block], dueAt, intervalMs: 2_000 })
+        .catch(() => {})
+      await p.clock.advance(2_000)
+    }
+    assert.equal(p.field.devices()[0]!.quarantined, true)
+    p.asked.length = 0
+    const ends = [await askOnce(p), await askOnce(p)].map(({ error }) => error?.code)
+    assert.deepEqual(
+      p.asked.map(({ timeoutMs }) => timeoutMs),
+      waited,
+    )
+    assert.deepEqual(new Set(ends), new Set([takesMs === 3_000 ? undefined : 'DEVICE_TIMEOUT']))
+    await p.field.stop(0)
+  }
+})
+
 test('a device alone on its bus holds up nobody: it is tried each time its breaker lets one through', async () => {
   const p = scriptedField({ unit1: DEAD })
   p.silent.add(1)
