@@ -156,7 +156,8 @@ export class Plant implements PlantService {
       const device = this.#inForce.device(changed.device_id)
       if (changed.is_active) {
         checkWatches(changed, device)
-        this.#options.checkLoad?.(changed, { force })
+        // Of a device that is not active nothing is read.
+        if (device.is_active) this.#options.checkLoad?.(changed, { force })
       }
       const patch = changedFields(settable(before), settable(changed))
       if (Object.keys(patch).length > 0) await targets.update(id, patch)
@@ -241,7 +242,7 @@ export class Plant implements PlantService {
           const device = this.#inForce.device(record.device_id)
           if (record.is_active) {
             checkWatches(record, device)
-            checkLoad?.(record, { force: options?.force ?? false })
+            if (device.is_active) checkLoad?.(record, { force: options?.force ?? false })
           }
           return targets.insert(fresh)
         })

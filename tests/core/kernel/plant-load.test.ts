@@ -50,3 +50,18 @@ test('a bus that its polling overloads is told once, also where its line was mad
   await plant.devices.update('a', { baud_rate: 1_200 }, ACTOR)
   assert.equal(said.length, 2, 'it was in order between')
 })
+
+test('a target of a device that is not active may be made and changed: it reads nothing', async (t) => {
+  const tables = memoryTables()
+  const asked: string[] = []
+  const plant = plantOf({ tables: () => tables, checkLoad: ({ device_id }) => void asked.push(device_id) })
+  t.after(() => plant.stop())
+  await plant.start()
+  await plant.devices.create({ device_id: 'off', host: 'h', port: 1, is_active: false }, ACTOR)
+  await plant.devices.create({ device_id: 'on', host: 'h', port: 1 }, ACTOR)
+  for (const device_id of ['off', 'on']) {
+    const { id } = await plant.targets.create({ device_id, address: 0 }, ACTOR)
+    assert.equal((await plant.targets.update(id, { interval_ms: 500 }, ACTOR)).interval_ms, 500)
+  }
+  assert.deepEqual(asked, ['on', 'on'])
+})
