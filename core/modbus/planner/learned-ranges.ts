@@ -16,6 +16,8 @@ export interface Lesson extends Culprit {
   readonly seenAt: number
 }
 
+/** So many times more answers it takes the next time. */
+const SLOWER = 8
 /** A lesson that is an hour old is looked at again. */
 const RECHECK_MS = 3_600_000
 
@@ -27,6 +29,8 @@ export class LearnedRanges {
   readonly #refusals = new Map<string, Refusal>()
   /** Answers in a row of ranges that were said to be refused by themselves. */
   readonly #answers = new Map<string, number>()
+  /** How many of them it takes, where not {@link REFUSALS}. */
+  readonly #patience = new Map<string, number>()
   #lessons: readonly Lesson[] = []
   #version = nextPlanVersion()
 
@@ -60,7 +64,8 @@ export class LearnedRanges {
 
   /**
    * An answer ends the row of refusals of a request. A range that was refused by itself and is answered again as often is
-   * good: a device that starts may refuse for a while what it has.
+   * good: a device that starts may refuse for a while what it has. One that comes and goes costs its neighbours values each
+   * time, so it is believed ever more slowly.
    */
   answered(type: RegisterType, wanted: readonly Wanted[]): void {
     const key = keyOf(type, wanted)
@@ -70,8 +75,10 @@ export class LearnedRanges {
     if (lesson === undefined) return
     const answers = (this.#answers.get(key) ?? 0) + 1
     this.#answers.set(key, answers)
-    if (answers < REFUSALS) return
+    const enough = this.#patience.get(key) ?? REFUSALS
+    if (answers < enough) return
     this.#answers.delete(key)
+    this.#patience.set(key, enough * SLOWER)
     this.#lessons = this.#lessons.filter((one) => !isAbout(one, type, range!))
     this.#version = nextPlanVersion()
   }

@@ -74,3 +74,14 @@ test('a range that was refused by itself is good again after as many answers in 
   assert.deepEqual(lessons(), [['apart', 1]])
   assert.notEqual(learned.version, version)
 })
+
+test('a range that comes and goes is believed ever more slowly', () => {
+  const learned = new LearnedRanges()
+  const answersNeeded = () => {
+    learned.learn('holding', two, [{ kind: 'alone', from: 0, to: 1 }], 0)
+    let answers = 0
+    for (; learned.lessons.length > 0; answers += 1) learned.answered('holding', [two[0]!])
+    return answers
+  }
+  assert.deepEqual([answersNeeded(), answersNeeded(), answersNeeded()], [3, 24, 192])
+})
