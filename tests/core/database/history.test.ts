@@ -77,7 +77,7 @@ onEachDatabase((kind) => {
     test('pages over more points than one statement covers are complete, wherever the newest rows are', async () => {
       const t0 = micros('2025-12-01T00:00:00Z')
       // The later points have the newer rows, but for every seventh, and some share their times.
-      const rows = Array.from({ length: 1_000 }, (_, n) => {
+      const rows = Array.from({ length: 400 }, (_, n) => {
         const point = n % 50
         const newer = point % 7 === 0 ? -point : point
         return row('spread', `p${String(point).padStart(2, '0')}`, t0 + newer * 1_000 + Math.floor(n / 100), n)
@@ -90,7 +90,7 @@ onEachDatabase((kind) => {
           found.map(({ time }) => micros(time)),
           rows.toSorted(order).map(({ time_us }) => time_us - (time_us % 1_000)),
         )
-        assert.equal(new Set(found.map((reading) => reading.sequence)).size, 1_000)
+        assert.equal(new Set(found.map((reading) => reading.sequence)).size, 400)
       }
     })
 

@@ -63,6 +63,12 @@ export interface Mosquitto extends TestBroker {
   up(): Promise<void>
 }
 
+// A test that fails before it stops its broker must not keep the process alive, nor leave the broker behind.
+const running = new Set<ChildProcess>()
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL')
+})
+
 /** An own mosquitto with settings that do not drop. It saves its sessions when it is stopped; saving at every change is slow. */
 export async function startMosquitto(
   extra: readonly string[] = [],
@@ -88,12 +94,17 @@ export async function startMosquitto(
   )
   let child: ChildProcess
   const up = async () => {
-    child = spawn(MOSQUITTO!, ['-c', file], { stdio: 'ignore' })
+    const started = spawn(MOSQUITTO!, ['-c', file], { stdio: 'ignore' })
+    started.unref()
+    running.add(started)
+    started.once('exit', () => running.delete(started))
+    child = started
     await reachable(port)
   }
   const down = async () => {
     if (child.exitCode !== null || child.signalCode !== null) return
     const gone = new Promise((resolve) => child.once('exit', resolve))
+    child.ref()
     child.kill('SIGTERM')
     await gone
   }
