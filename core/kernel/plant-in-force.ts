@@ -9,7 +9,7 @@ import { OneAtATime } from '../support/one-at-a-time.js'
 import type { PlantDefinition } from './create-app.js'
 import type { PlantTables } from './plant-tables.js'
 import { PlantWarnings } from './plant-warnings.js'
-import { settable } from './record-changes.js'
+import { changedFields, settable } from './record-changes.js'
 
 export interface PlantInForceOptions {
   /** What the application's own file says. */
@@ -40,6 +40,7 @@ export class PlantInForce {
   #kept: readonly DeviceRecord[] = []
   #devices: readonly DeviceRecord[] = []
   #targets: readonly TargetRecord[] = []
+  #relocated: ReadonlyMap<string, Partial<DeviceRecord>> = new Map()
   #revision: string | undefined
   #source: 'file' | 'database' = 'file'
   #cancelWatch: (() => void) | undefined
@@ -67,6 +68,11 @@ export class PlantInForce {
 
   get targets(): readonly TargetRecord[] {
     return this.#targets
+  }
+
+  /** Fields of devices that are in force here otherwise than they are stored, by the id of the device. */
+  get relocated(): ReadonlyMap<string, Partial<DeviceRecord>> {
+    return this.#relocated
   }
 
   /** @throws DEVICE_UNKNOWN */
@@ -170,6 +176,10 @@ export class PlantInForce {
     this.#kept = devices
     this.#devices = devices.map(relocate)
     this.#targets = targets
+    const moved = devices.flatMap((kept, index) =>
+      kept === this.#devices[index] ? [] : [[kept, this.#devices[index]!] as const],
+    )
+    this.#relocated = new Map(moved.map(([kept, here]) => [kept.device_id, changedFields(kept, here)]))
     apply(this.#devices, this.#targets)
     this.#warnings.tell(this.#devices, this.#targets, this.#options.loads?.() ?? [])
   }

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { AuditInput } from '../database/repositories/log-repositories.js'
 import type { DeviceService, PlantChanged, PlantChanges, PlantService, TargetService } from '../http/services/plant.js'
 import { deviceView, withStoredSecrets } from '../http/views.js'
@@ -84,7 +85,15 @@ export class Plant implements PlantService {
     actor: Actor,
     { force = false, dryRun = false }: { readonly force?: boolean; readonly dryRun?: boolean } = {},
   ): Promise<PlantChanged> {
-    return this.#changeAll(async () => this.#withProfiles(changes), actor, { force, dryRun })
+    const ask = async () => {
+      const { devices, targets } = await this.#withProfiles(changes)
+      const update = devices.update.map(({ device_id, changes }) => ({
+        device_id,
+        changes: this.#meant(device_id, changes),
+      }))
+      return { devices: { ...devices, update }, targets }
+    }
+    return this.#changeAll(ask, actor, { force, dryRun })
   }
 
   /** Many changes of what the tables hold now, stored in one transaction. */
@@ -114,6 +123,18 @@ export class Plant implements PlantService {
     const buses = new Set(ids.map((id) => busIdOf(this.#inForce.device(id))))
     const loads = this.#options.loads?.() ?? []
     return loads.flatMap(({ bus, warning }) => (warning !== null && buses.has(bus) ? [warning] : []))
+  }
+
+  /**
+   * Without what is sent back as it was shown: of a virtual device that is the address of this run, and that it is not active
+   * without demo mode, which is nothing to keep.
+   */
+  #meant(id: string, changes: Partial<DeviceInput>): Partial<DeviceInput> {
+    const shown = this.#inForce.relocated.get(id)
+    if (shown === undefined) return changes
+    const isShown = (field: string, value: unknown) =>
+      field in shown && isDeepStrictEqual(value, shown[field as keyof DeviceRecord])
+    return Object.fromEntries(Object.entries(changes).filter(([field, value]) => !isShown(field, value)))
   }
 
   async #withProfiles(changes: PlantChanges): Promise<PlantChanges> {
@@ -196,7 +217,8 @@ export class Plant implements PlantService {
         return this.#inForce.device(record.device_id)
       },
       update: async (id, changes, actor, options) => {
-        const fieldsOf = (device: DeviceRecord) => (typeof changes === 'function' ? changes(device) : changes)
+        const fieldsOf = (device: DeviceRecord) =>
+          this.#meant(id, typeof changes === 'function' ? changes(device) : changes)
         if (options?.wholeBus !== true)
           return this.#replaceDevice('device.update', actor, id, (device) =>
             updateDevice(device, fieldsOf(device), clock.now()),

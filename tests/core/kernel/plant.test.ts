@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { PlantTables } from '../../../core/kernel/plant-tables.js'
+import type { DeviceRecord } from '../../../core/modbus/device-record.js'
 import { silentLogger } from '../../../core/observability/logger.js'
 import type { RouteMQError } from '../../../core/support/errors.js'
 import { FakeClock } from '../../../core/testing/fake-clock.js'
@@ -175,4 +176,26 @@ test('a point that goes while a target watches it is said once, and again after 
   await plant.devices.update('a', { points }, ACTOR)
   await plant.devices.update('a', { points: [] }, ACTOR)
   assert.deepEqual(said, [sentence, sentence])
+})
+
+test('a virtual device that is sent back as it is shown keeps what is stored of it', async (t) => {
+  const tables = memoryTables()
+  const relocate = (device: DeviceRecord) =>
+    device.options.virtual === true ? { ...device, port: 34_567, is_active: false } : device
+  const plant = plantOf({ tables: () => tables, relocate })
+  t.after(() => plant.stop())
+  await plant.start()
+  await plant.devices.create({ device_id: 'v', host: 'h', port: 5_020, options: { virtual: true } }, ACTOR)
+  const { created_at: _, updated_at: __, ...shown } = await plant.devices.get('v')
+  assert.deepEqual([shown.port, shown.is_active], [34_567, false])
+  const update = [{ device_id: 'v', changes: { ...shown } }]
+  const none = await plant.change({ devices: { create: [], update }, targets: { create: [], update: [] } }, ACTOR)
+  assert.equal(none.devices.unchanged, 1)
+  await plant.devices.update('v', { ...shown, timeout: 5 }, ACTOR)
+  const [kept] = await tables.devices.list()
+  assert.deepEqual([kept?.port, kept?.is_active, kept?.timeout], [5_020, true, 5])
+  await plant.devices.update('v', { port: 5_021 }, ACTOR)
+  await plant.devices.remove('v', ACTOR)
+  const [changed] = await tables.devices.list()
+  assert.deepEqual([changed?.port, changed?.is_active], [5_021, false])
 })
