@@ -12,7 +12,7 @@ import { type DevicePlan, planOfDevice } from './device-plan.js'
 import { type FieldChange, FieldChanges } from './field-changes.js'
 import { Grid } from './grid.js'
 import { Keeping } from './keeping.js'
-import { Phases } from './phases.js'
+import { type Phase, Phases } from './phases.js'
 import { PollGroup } from './poll-group.js'
 import { PollCounter, type PollingMetrics } from './poll-metrics.js'
 import { Publishing } from './publishing.js'
@@ -61,7 +61,7 @@ export interface PollerStatus {
 interface Entry {
   readonly deviceId: string
   readonly intervalMs: number
-  readonly phaseMs: number
+  readonly phase: Phase
   readonly group: PollGroup
   grid: Grid | undefined
   lastSlot: number | null
@@ -219,10 +219,10 @@ export class Poller {
     return {
       running: this.#origin !== undefined && !this.#isStopping,
       targets: this.targets().length,
-      groups: [...this.#entries.values()].map(({ deviceId, intervalMs, phaseMs, group, lastSlot }) => ({
+      groups: [...this.#entries.values()].map(({ deviceId, intervalMs, phase, group, lastSlot }) => ({
         device_id: deviceId,
         interval_ms: intervalMs,
-        phase_ms: Math.round(phaseMs),
+        phase_ms: Math.round(phase.ms),
         targets: group.targets.map((target) => target.id),
         reads: group.plan().length,
         last_slot: lastSlot,
@@ -266,7 +266,7 @@ export class Poller {
     const entry: Entry = {
       deviceId,
       intervalMs,
-      phaseMs: this.#phases.next(field.busOf(deviceId) ?? '', intervalMs),
+      phase: this.#phases.take(field.busOf(deviceId) ?? '', intervalMs),
       group,
       grid: undefined,
       lastSlot: null,
@@ -279,6 +279,7 @@ export class Poller {
   #drop(key: string, entry: Entry): void {
     this.#entries.delete(key)
     entry.isDropped = true
+    entry.phase.giveBack()
     // A slot that runs ends by itself; nothing waits for it but its own grid.
     void entry.grid?.stop()
   }
@@ -288,7 +289,7 @@ export class Poller {
     entry.grid = new Grid({
       clock: this.#clock,
       alarms: this.#alarms,
-      origin: this.#origin! + entry.phaseMs,
+      origin: this.#origin! + entry.phase.ms,
       intervalMs: entry.intervalMs,
       run: (slot, dueAt) => this.#cycle(entry, slot, dueAt),
       onSkipped: (slots) => this.#counter.skipped(slots),
