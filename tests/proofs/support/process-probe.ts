@@ -2,8 +2,9 @@ import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { until } from './waiting.js'
 
 /**
- * Text of a module for `--import`: on SIGUSR2 it collects garbage and writes what is left of the heap to the file that
- * `HEAP_FILE` names: all of it, and without the code that V8 goes on compiling for as long as something is called more often.
+ * Text of a module for `--import`: on SIGUSR2 it collects garbage and writes what is left of the heap, in bytes, to the
+ * file that `HEAP_FILE` names. It keeps V8 to its interpreter: the optimising compiler adds code, and notes on code it
+ * threw away, for hours, whenever something is called often enough, and that would hide what the product itself keeps.
  */
 export const HEAP_PROBE = `
 import { renameSync, writeFileSync } from 'node:fs'
@@ -11,15 +12,15 @@ import v8 from 'node:v8'
 import vm from 'node:vm'
 import { isMainThread } from 'node:worker_threads'
 if (isMainThread) {
+  v8.setFlagsFromString('--no-opt')
+  v8.setFlagsFromString('--no-sparkplug')
   v8.setFlagsFromString('--expose-gc')
   const gc = vm.runInNewContext('gc')
   process.on('SIGUSR2', () => {
     gc()
     gc()
     const file = process.env.HEAP_FILE
-    const { heapUsed } = process.memoryUsage()
-    const { code_and_metadata_size: code, bytecode_and_metadata_size: bytecode } = v8.getHeapCodeStatistics()
-    writeFileSync(file + '.part', JSON.stringify({ heap: heapUsed, data: heapUsed - code - bytecode }))
+    writeFileSync(file + '.part', String(process.memoryUsage().heapUsed))
     renameSync(file + '.part', file)
   })
 }
@@ -28,8 +29,6 @@ if (isMainThread) {
 export interface ProcessFacts {
   /** Heap in use after a garbage collection. */
   readonly heapMb: number
-  /** The same without what V8 compiled. */
-  readonly dataMb: number
   readonly rssMb: number
   readonly descriptors: number
 }
@@ -48,10 +47,8 @@ export async function probe(pid: number, heapFile: string): Promise<ProcessFacts
     return heap !== ''
   })
   const status = readFileSync(`/proc/${pid}/status`, 'utf8')
-  const { heap: all, data } = JSON.parse(heap) as { heap: number; data: number }
   return {
-    heapMb: all / 1_048_576,
-    dataMb: data / 1_048_576,
+    heapMb: Number(heap) / 1_048_576,
     rssMb: Number(/VmRSS:\s+(\d+)/.exec(status)![1]) / 1_024,
     descriptors: readdirSync(`/proc/${pid}/fd`).length,
   }
