@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { type ConnectOpts, isIP, Socket, type SocketConstructorOpts } from 'node:net'
-import { connect as connectTls } from 'node:tls'
+import { connect as connectTls, type SecureContextOptions } from 'node:tls'
 import type { Link, LinkEvents } from './link.js'
 import { timeLimit } from './time-limit.js'
 import type { BusEndpoint } from './transport.js'
@@ -27,7 +27,11 @@ export class TcpLink implements Link {
 
   async open(events: LinkEvents, timeoutMs: number, signal?: AbortSignal): Promise<void> {
     const { kind, host, port } = this.#endpoint
-    const socket = await this.#socketFor(this.#endpoint)
+    const until = performance.now() + timeoutMs
+    const socket =
+      this.#endpoint.kind === 'tls'
+        ? tlsSocket(this.#endpoint, await inTime(credentials(this.#endpoint), timeoutMs, signal))
+        : this.#plainSocket()
     this.#socket = socket
     socket.setNoDelay(true)
     socket.setKeepAlive(true, 30_000)
@@ -48,7 +52,7 @@ export class TcpLink implements Link {
       const ended = () => settle(new Error('the peer closed the connection while it was opened'))
       socket.once(ready, opened).once('error', settle).once('close', ended)
       let cancelLimit = () => {}
-      cancelLimit = timeLimit(timeoutMs, signal, settle)
+      cancelLimit = timeLimit(Math.round(until - performance.now()), signal, settle)
       if (kind !== 'tls' && !socket.destroyed) socket.connect({ host, port })
     })
   }
@@ -131,24 +135,51 @@ export class TcpLink implements Link {
     const options: SocketConstructorOpts & ConnectOpts = { onread: { buffer, callback } }
     return new Socket(options)
   }
+}
 
-  async #socketFor(endpoint: SocketEndpoint): Promise<Socket> {
-    if (endpoint.kind !== 'tls') return this.#plainSocket()
-    const { host, port, servername } = endpoint
-    const [ca, cert, key] = await Promise.all([endpoint.ca, endpoint.cert, endpoint.key].map(pem))
-    return connectTls({
-      host,
-      port,
-      minVersion: 'TLSv1.2',
-      ...(servername !== undefined ? { servername } : isIP(host) === 0 ? { servername: host } : {}),
-      ...(ca === undefined ? {} : { ca }),
-      ...(cert === undefined ? {} : { cert }),
-      ...(key === undefined ? {} : { key }),
-    })
+type TlsEndpoint = Extract<BusEndpoint, { kind: 'tls' }>
+type Credentials = Pick<SecureContextOptions, 'ca' | 'cert' | 'key'>
+
+function tlsSocket({ host, port, servername }: TlsEndpoint, known: Credentials): Socket {
+  const name = servername ?? (isIP(host) === 0 ? host : undefined)
+  return connectTls({
+    host,
+    port,
+    minVersion: 'TLSv1.2',
+    ...known,
+    ...(name === undefined ? {} : { servername: name }),
+  })
+}
+
+async function credentials(endpoint: TlsEndpoint): Promise<Credentials> {
+  const [ca, cert, key] = await Promise.all([endpoint.ca, endpoint.cert, endpoint.key].map(pem))
+  return {
+    ...(ca === undefined ? {} : { ca }),
+    ...(cert === undefined ? {} : { cert }),
+    ...(key === undefined ? {} : { key }),
   }
+}
+
+/** What `work` brings: a file may lie where nobody answers, which is no reason to wait for longer. */
+function inTime<T>(work: Promise<T>, timeoutMs: number, signal: AbortSignal | undefined): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const cancel = timeLimit(timeoutMs, signal, reject)
+    work.then(resolve, reject).finally(cancel)
+  })
 }
 
 /** PEM text as it is, anything else as the path of a file that holds it. */
 async function pem(source: string | undefined): Promise<string | undefined> {
-  return source === undefined || source.includes('-----BEGIN') ? source : readFile(source, 'utf8')
+  return source === undefined || source.includes('-----BEGIN') ? source : textOf(source)
+}
+
+/** Reads that have not ended: one that never does takes a thread of the process, and not one for each attempt. */
+const reading = new Map<string, Promise<string>>()
+
+function textOf(path: string): Promise<string> {
+  const known = reading.get(path)
+  if (known !== undefined) return known
+  const text = readFile(path, 'utf8').finally(() => reading.delete(path))
+  reading.set(path, text)
+  return text
 }

@@ -1,4 +1,8 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { createTransport } from '../../../../core/modbus/transport/open.js'
 import type { BusEndpoint, TransportError } from '../../../../core/modbus/transport/transport.js'
@@ -28,6 +32,25 @@ describe('TLS', () => {
   test('a certificate for another name is refused', async () => {
     const endpoint = { ...(bench.endpoint as BusEndpoint & { kind: 'tls' }), servername: 'elsewhere.example' }
     await assert.rejects(createTransport(endpoint).connect(full), /does not match/)
+  })
+
+  test('a certificate that lies where nobody answers ends the attempt in time, and is read once however often it is tried', async (t) => {
+    const folder = await mkdtemp(join(tmpdir(), 'routemq-tls-'))
+    const fifo = join(folder, 'ca.pem')
+    execFileSync('mkfifo', [fifo])
+    // Whoever waits for it is let go, one for each time it is opened to be written.
+    t.after(async () => {
+      await writeFile(fifo, '')
+      await rm(folder, { recursive: true })
+    })
+    const { port } = bench.device
+    for (let nth = 0; nth < 5; nth += 1) {
+      const transport = createTransport({ kind: 'tls', host: '127.0.0.1', port, ca: fifo })
+      await assert.rejects(transport.connect({ timeoutMs: 50 }), /did not open/)
+      await transport.close()
+    }
+    // Four threads read files: one is taken.
+    assert.equal(await readFile(import.meta.filename, 'utf8').then((text) => text.length > 0), true)
   })
 
   test('a client without its certificate gets no answer', async () => {
