@@ -37,7 +37,7 @@ describe('TLS', () => {
   test('a certificate that lies where nobody answers ends the attempt in time, and is read once however often it is tried', async (t) => {
     const folder = await mkdtemp(join(tmpdir(), 'routemq-tls-'))
     const fifo = join(folder, 'ca.pem')
-    execFileSync('mkfifo', [fifo])
+    execFileSync('/usr/bin/mkfifo', [fifo])
     // Whoever waits for it is let go, one for each time it is opened to be written.
     t.after(async () => {
       await writeFile(fifo, '')
