@@ -50,7 +50,7 @@ export class Ingest implements SampleSink {
 
   constructor(options: IngestOptions) {
     const { spool, instance, boot = bootId(), tracing, ...rest } = options
-    this.#options = { clock: systemClock, capacity: 100_000, batchRows: 2_000, batchMs: 200, confirmMs: 500, ...rest }
+    this.#options = { clock: systemClock, capacity: 100_000, batchRows: 4_000, batchMs: 200, confirmMs: 500, ...rest }
     this.#buffer = new RowBuffer(this.#options)
     const { store, logger } = options
     const onRefused = (row: ReadingWrite, error: string) => this.#refuse(row, error)

@@ -7,11 +7,11 @@ import { packed } from './insert-sqlite.js'
 import { type NumberedBatch, READING_COLUMNS } from './numbered-batch.js'
 
 /** Milliseconds that rows wait for their places. */
-const SETTLE_MS = 10_000
+const SETTLE_MS = 20_000
 /** Rows that do not wait so long. */
-const MANY = 200_000
+const MANY = 400_000
 /** Rows that are not added to: what brings more waits until they are in their places. */
-const MOST = 600_000
+const MOST = 800_000
 /** Rows put in their places at once: what others wait for, about a tenth of a second. */
 const PIECE = 30_000
 
@@ -23,8 +23,8 @@ const REMOVE = 'delete from routemq_fresh_readings where id <= ?'
 
 /**
  * Readings that SQLite took last. In their places each would touch a page of its series; in the order in which they come they
- * fill one page after the other, as durable, at a sixth of the work. Every ten seconds they are put in their places together,
- * so that a page takes what ten seconds brought.
+ * fill one page after the other, as durable, at a sixth of the work. Every twenty seconds they are put in their places together,
+ * so that a page takes what twenty seconds brought.
  *
  * What is in its place and still here is known by the key: an interrupted move loses nothing and doubles nothing.
  */

@@ -22,7 +22,7 @@ export class ReadingRepository {
     this.#sqlite = sqlite
   }
 
-  /** Inserts a batch, once each: rows that stand there already are left alone. About 2,000 rows a call are best. */
+  /** Inserts a batch, once each: rows that stand there already are left alone. A few thousand rows a call are best. */
   insertBatch(rows: readonly ReadingWrite[]): Promise<void> {
     return this.#writer.insert(rows)
   }
@@ -58,7 +58,7 @@ export class ReadingRepository {
   }
 
   /**
-   * Resolves when everything inserted so far is in `routemq_readings`: SQLite keeps the last ten seconds aside. For who asks
+   * Resolves when everything inserted so far is in `routemq_readings`: SQLite keeps the last twenty seconds aside. For who asks
    * that table by SQL; queries of this repository see everything.
    */
   async settle(): Promise<void> {
