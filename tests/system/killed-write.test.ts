@@ -41,7 +41,10 @@ test('a write that was on the wire when the gateway was killed is in the audit, 
   const second = await Product.start(project.root, { env })
   t.after(() => second.stop())
   const audited = async () => {
-    const { body } = await second.json('/api/audit?device_id=silent')
+    const { status, body } = await second.json('/api/audit?device_id=silent')
+    // The product is ready without its database, and opens what was not closed meanwhile.
+    if (status === 503) return []
+    assert.equal(status, 200, JSON.stringify(body))
     const items = body.items as { outcome: string; code: string; after: unknown; action: string }[]
     return items.filter(({ action }) => action === 'write')
   }
